@@ -1,0 +1,1 @@
+"""`h3d bench`: metrics, workloads, peers and the committed baseline."""

@@ -1,0 +1,44 @@
+"""How a picture is made from a scene, apart from the camera: the settings of the Display panel and of `h3d render`.
+
+The docstring under a field is the tooltip of its control and the help of its flag; `RANGES` holds the sliders' ranges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["rgb", "depth", "alpha", "normals", "contribution", "top_id"]
+Shape = Literal["splats", "points", "ellipsoids", "rings"]
+
+RANGES: dict[str, tuple[float, float, float]] = {  # minimum, maximum, step
+    "sh_degree": (0, 3, 1),
+    "splat_scale": (0.05, 3.0, 0.05),
+    "point_size": (1.0, 12.0, 0.5),
+    "near_plane": (0.001, 10.0, 0.001),
+    "far_plane": (1.0, 10000.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Display:
+    """The settings of one picture."""
+
+    mode: Mode = "rgb"
+    """What a pixel shows: colour, expected depth, alpha, normals (shortest axis), contribution heat, or the Gaussian that contributes most."""
+    shape: Shape = "splats"
+    """How a Gaussian is drawn: as itself, as a point, as a shaded ellipsoid, or as the ring of its outline."""
+    sh_degree: int = 3
+    """Highest degree of view-dependent colour; 0 shows the constant colour."""
+    splat_scale: float = 1.0
+    """Factor on every standard deviation."""
+    point_size: float = 3.0
+    """Diameter of a point in pixels (shape "points")."""
+    antialiased: bool = False
+    """Keep the energy of Gaussians smaller than a pixel (mip mode); files trained with it look right only with it."""
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Colour behind the scene, sRGB in [0, 1]."""
+    near_plane: float = 0.01
+    """Gaussians nearer than this, in scene units along the view, are not drawn."""
+    far_plane: float = 10000.0
+    """Gaussians farther than this are not drawn."""

@@ -1,0 +1,133 @@
+"""3D Gaussians as frozen rows: ids means quats log_scales logit_opacities sh. Edits return new values.
+
+N rows, K SH bases. Rows have stable `ids`, so that an edit can address them after others have gone.
+Source: Kerbl et al. 2023, "3D Gaussian Splatting for Real-Time Radiance Field Rendering".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from h3d.renderers import harmonics
+from h3d.renderers.cameras import quat_to_rotation, rotation_to_quat
+
+ROW_FIELDS = ("ids", "means", "quats", "log_scales", "logit_opacities", "sh")
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """N Gaussians in stored form. All tensors are contiguous, on one device; floats are float32."""
+
+    ids: torch.Tensor  # [N] int64, unique
+    means: torch.Tensor  # [N, 3]
+    quats: torch.Tensor  # [N, 4] wxyz, unit
+    log_scales: torch.Tensor  # [N, 3] natural logarithm of the standard deviations
+    logit_opacities: torch.Tensor  # [N]
+    sh: torch.Tensor  # [N, K, 3]
+    antialiased: bool = False  # trained with the antialiased (mip) rasterisation mode
+    remark: str = ""  # what a person should know of where the rows came from, one sentence
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def scales(self) -> torch.Tensor:  # [N, 3]
+        return self.log_scales.exp()
+
+    @property
+    def opacities(self) -> torch.Tensor:  # [N]
+        return self.logit_opacities.sigmoid()
+
+    @property
+    def sh_degree(self) -> int:
+        return harmonics.degree_of(self.sh.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (getattr(self, name) for name in ROW_FIELDS))
+
+    def keep(self, rows: torch.Tensor) -> Gaussians:
+        """The rows where the boolean mask [N] is true, or at the integer indices, in that order."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ROW_FIELDS})
+
+    def concat(self, other: Gaussians) -> Gaussians:
+        """Both sets of rows; the SH of the lower degree are padded with zeros, `other` gets fresh ids."""
+        degree = max(self.sh_degree, other.sh_degree)
+        a, b = self.with_sh_degree(degree), other.with_sh_degree(degree)
+        start = int(a.ids.max()) + 1 if len(a) > 0 else 0
+        b = replace(b, ids=torch.arange(start, start + len(b)))
+        return replace(a, **{name: torch.cat([getattr(a, name), getattr(b, name)]) for name in ROW_FIELDS})
+
+    def with_sh_degree(self, degree: int) -> Gaussians:
+        """The same rows with SH cut or zero-padded to `degree` (0 to 3)."""
+        bases = (degree + 1) ** 2
+        if bases == self.sh.shape[1]:
+            return self
+        sh = self.sh.new_zeros(len(self), bases, 3)
+        shared = min(bases, self.sh.shape[1])
+        sh[:, :shared] = self.sh[:, :shared]
+        return replace(self, sh=sh)
+
+    def transformed(self, wxyz: np.ndarray, position: np.ndarray, scale: float = 1.0) -> Gaussians:
+        """The rows after x -> scale * R(wxyz) x + position, with quaternions and SH turned along."""
+        rotation = quat_to_rotation(wxyz)
+        turn = torch.from_numpy(rotation).to(self.means)
+        means = scale * (self.means @ turn.T) + torch.as_tensor(np.asarray(position)).to(self.means)
+        quats = _quat_product(torch.from_numpy(rotation_to_quat(rotation)).to(self.quats), self.quats)
+        return replace(
+            self,
+            means=means,
+            quats=quats,
+            log_scales=self.log_scales + float(np.log(scale)),
+            sh=harmonics.rotated(self.sh, rotation),
+        )
+
+    def to(self, device: torch.device | str) -> Gaussians:
+        """The same rows on another device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ROW_FIELDS})
+
+
+def from_rows(
+    *,
+    means,  # [N, 3]
+    quats,  # [N, 4] wxyz, not yet normalised, none all zero
+    log_scales,  # [N, 3]
+    logit_opacities,  # [N]
+    sh,  # [N, K, 3]
+    antialiased: bool = False,
+    remark: str = "",
+) -> Gaussians:
+    """Gaussians from arrays or tensors, with ids 0..N-1 and quaternions normalised; float32, contiguous."""
+
+    def tensor(value) -> torch.Tensor:
+        return torch.as_tensor(value, dtype=torch.float32).contiguous()
+
+    quats = tensor(quats)
+    return Gaussians(
+        ids=torch.arange(len(quats)),
+        means=tensor(means),
+        quats=quats / quats.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny),
+        log_scales=tensor(log_scales),
+        logit_opacities=tensor(logit_opacities),
+        sh=tensor(sh),
+        antialiased=antialiased,
+        remark=remark,
+    )
+
+
+def _quat_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:  # [4], [N, 4] wxyz -> [N, 4]
+    """The rotation b followed by a (Hamilton product)."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=-1,
+    )
