@@ -7,6 +7,7 @@ Source: Kerbl et al. 2023, "3D Gaussian Splatting for Real-Time Radiance Field R
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from h3d.renderers.cameras import quat_to_rotation, rotation_to_quat
 ROW_FIELDS = ("ids", "means", "quats", "log_scales", "logit_opacities", "sh")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussians:
     """N Gaussians in stored form. All tensors are contiguous, on one device; floats are float32."""
 
@@ -33,11 +34,12 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[0]
 
-    @property
+    # Activated forms are computed once and kept: a picture needs them at every frame, 16 bytes a row.
+    @cached_property
     def scales(self) -> torch.Tensor:  # [N, 3]
         return self.log_scales.exp()
 
-    @property
+    @cached_property
     def opacities(self) -> torch.Tensor:  # [N]
         return self.logit_opacities.sigmoid()
 

@@ -1,0 +1,159 @@
+"""The command line: `h3d-view SCENE` opens the browser, `h3d VERB` does one thing without one. Each verb is a function.
+
+Exit code 0 = done, 1 = a sentence on stderr says what was wrong, 2 = wrong usage. Only this file prints.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Backend = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Open scenes in the browser and look at them live."""
+
+    scenes: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Splat files or folders of one; none = the demo scene."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in that have the token."""
+    port: int = 8080
+    """Port to listen on; a busy one moves on to the next."""
+    token: str | None = None
+    """Secret in the page's address; none = a new one each time."""
+    open: bool = True
+    """Whether to open the page in this machine's browser."""
+    backend: Backend = "auto"
+    """What renders: auto takes CUDA where it loads."""
+    threads: int = 0
+    """Threads of the CPU kernels; 0 = all cores."""
+    up: Literal["+x", "-x", "+y", "-y", "+z", "-z"] = "-y"
+    """Which way is up in the scenes."""
+
+
+def view(options: ViewOptions) -> None:
+    """Serve the viewer until Ctrl-C."""
+    from h3d.assets import DEMO_SCENE
+    from h3d.renderers import backends, set_num_threads
+
+    from .guard import start_guarded.viser
+    from .panels.camera import AXES
+    from .session import Settings
+    from .viewer import Viewer
+    from .workspace.folders import AllowedFolders
+    from .workspace.recent import RecentScenes
+    from .workspace.workspace import Workspace
+
+    if options.threads > 0:
+        set_num_threads(options.threads)
+    backends.require(options.backend)
+    scenes = options.scenes or (DEMO_SCENE,)
+    folders = AllowedFolders(_folder_of(path) for path in options.scenes or (Path.cwd(),))
+    workspace = Workspace(RecentScenes() if options.scenes else None)
+    _read_scenes(workspace, scenes)
+    workspace.recent = RecentScenes()
+    guarded = start_guarded.viser(host=options.host, port=options.port, token=options.token)
+    settings = Settings(backend=options.backend, up=AXES[options.up])
+    viewer = Viewer(guarded.viser, workspace, folders, settings)
+    print(f"h3d-view: {backends.describe()}", file=sys.stderr)
+    for line in guarded.notes:
+        print(f"h3d-view: {line}", file=sys.stderr)
+    print(f"h3d-view: {guarded.url}", flush=True)
+    if options.open and not os.environ.get("SSH_CONNECTION"):
+        webbrowser.open(guarded.url)
+    try:
+        _wait_for_the_end(workspace)
+    finally:
+        viewer.close()
+
+
+def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Say what a scene file holds."""
+    from h3d.models import formats
+
+    print(formats.describe(file))
+
+
+def convert(
+    source: Annotated[Path, tyro.conf.Positional], target: Annotated[Path, tyro.conf.Positional]
+) -> None:
+    """Read a scene in one format and write it in another; the suffix of the target decides."""
+    from h3d.models import formats
+
+    gaussians = formats.read(formats.find_scene(source) if source.is_dir() else source)
+    formats.write(target, gaussians)
+    print(f"{target}: {len(gaussians):,} Gaussians, {target.stat().st_size / 2**20:.2f} MiB")
+
+
+def main() -> None:
+    """Entry point of `h3d`."""
+    from .bench.verb import bench
+    from .figures.render_verb import render
+
+    verbs: dict[str, Callable[..., None]] = {"render": render, "info": info, "convert": convert, "bench": bench}
+    _run(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="h3d", description="Scenes without a browser."))
+
+
+def view_main() -> None:
+    """Entry point of `h3d-view`."""
+    _run(lambda: view(tyro.cli(ViewOptions, prog="h3d-view")))
+
+
+def _run(command: Callable[[], object]) -> None:
+    """Run a verb; what a person can put right becomes one sentence and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from .guard import GuardError
+
+    try:
+        command()
+    except (ValueError, OSError, GuardError) as error:  # FormatError is a ValueError.
+        print(f"h3d: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _folder_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _read_scenes(workspace, scenes: tuple[Path, ...]) -> None:  # noqa: ANN001
+    for path in scenes:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder; give a splat file, or a folder of one")
+        start = time.perf_counter()
+        layer = workspace.open(path)
+        seconds = time.perf_counter() - start
+        print(f"h3d-view: {layer.name}: {len(layer.asset):,} Gaussians in {seconds:.1f} s", file=sys.stderr)
+        if layer.asset.remark:
+            print(f"h3d-view: {layer.name}: {layer.asset.remark}", file=sys.stderr)
+
+
+def _wait_for_the_end(workspace) -> None:  # noqa: ANN001
+    """Until Ctrl-C or SIGTERM; with unsaved layers and a terminal, ask before leaving."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    while not ended.is_set():
+        try:
+            ended.wait(3600.0)
+        except KeyboardInterrupt:
+            unsaved = workspace.unsaved()
+            if not unsaved or not sys.stdin.isatty():
+                return
+            names = ", ".join(layer.name for layer in unsaved)
+            print(f"\nh3d-view: changed and not saved: {names}. Leave all the same? [y/N] ", end="", file=sys.stderr)
+            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+                return

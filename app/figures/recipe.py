@@ -1,0 +1,250 @@
+"""The recipe of a picture: what it shows, from where, and how, as JSON inside the file; enough to make it again.
+
+A recipe holds no time and no path, so that the same picture made elsewhere is the same file: scenes are named by file
+name and sha256. `recipe_of` writes one, `read_recipe` reads it back, `subject_from` turns it into what was drawn.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from h3d.app.workspace.scene import Layer
+from h3d.models.gaussians import ROW_FIELDS
+from h3d.renderers.cameras import Camera, camera_to_json
+
+from . import png
+from .compare import Comparison
+from .display import Display
+from .images import View
+
+KEYWORD = "h3d-view"
+MAX_MASK_BYTES = 1 << 28
+
+
+class RecipeError(ValueError):
+    """A file has no recipe, or one that cannot be followed; the sentence says why."""
+
+
+def recipe_of(
+    subject: View | Comparison, camera: Camera, settings: Mapping[str, Any], backend: str, legend: Sequence[Any] | None
+) -> dict[str, Any]:
+    """The recipe of a capture, ready for JSON. `settings` are the fields of its CaptureSettings."""
+    layers = _layers_of(subject)
+    recipe: dict[str, Any] = {
+        "program": "h3d-view",
+        "version": metadata.version("h3d-view"),
+        "backend": backend,
+        "scenes": [_layer_to_json(layer) for layer in layers],
+        "camera": camera_to_json(camera),
+        "capture": dict(settings),
+        "legend": None if legend is None else list(legend),
+    }
+    if isinstance(subject, View):
+        recipe["view"] = _view_to_json(subject, layers)
+    else:
+        parts = {f.name: getattr(subject, f.name) for f in fields(subject) if f.name not in ("a", "b")}
+        sides = {"a": _view_to_json(subject.a, layers), "b": _view_to_json(subject.b, layers)}
+        recipe["comparison"] = {**parts, **sides}
+    recipe["command"] = _command(subject, layers, recipe)
+    return recipe
+
+
+def recipe_text(recipe: dict[str, Any]) -> str:
+    """The recipe as the text that goes into the file: keys sorted, one line."""
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe inside a PNG that this program made, or beside a depth map (`NAME.npy.json`).
+
+    Raises:
+        RecipeError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            text = Path(f"{path}.json").read_text("utf-8")
+        else:
+            text = png.read_text(path, KEYWORD)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path.name}: no recipe can be read: {error}") from error
+    if text is None:
+        raise RecipeError(f"{path.name}: the picture carries no recipe of h3d-view; give --camera and the rest by flags")
+    try:
+        recipe = json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"{path.name}: its recipe is not JSON ({error}); make the picture again") from error
+    if not isinstance(recipe, dict) or not {"scenes", "camera", "capture"} <= recipe.keys():
+        raise RecipeError(f"{path.name}: its recipe lacks scenes, camera or capture; make the picture again")
+    return recipe
+
+
+def subject_from(recipe: dict[str, Any], loaded: Sequence[Layer]) -> View | Comparison:
+    """What the recipe draws, with its scenes found among `loaded` layers by hash.
+
+    Raises:
+        RecipeError: a scene is missing or is another file than the one drawn, or a part of the recipe is malformed.
+    """
+    try:
+        layers = [_layer_from_json(key, entry, loaded) for key, entry in enumerate(recipe["scenes"])]
+        if "view" in recipe:
+            return _view_from_json(recipe["view"], layers)
+        parts = dict(recipe["comparison"])
+        a, b = (_view_from_json(parts.pop(side), layers) for side in ("a", "b"))
+        parts["labels"] = None if parts["labels"] is None else tuple(parts["labels"])
+        return Comparison(a, b, **parts)
+    except (KeyError, IndexError, TypeError, ValueError, zlib.error) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"the recipe cannot be followed: {error!r}; it may be of another version") from error
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a scene file; of a folder, that of its files' hashes in the order of their names."""
+    path = Path(path)
+    if path.is_dir():
+        parts = [file_sha256(child) for child in sorted(path.iterdir(), key=lambda p: p.name) if child.is_file()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _layers_of(subject: View | Comparison) -> list[Layer]:
+    """The visible layers in order, each once; a comparison's views may share some."""
+    views = [subject] if isinstance(subject, View) else [subject.a, subject.b]
+    layers: list[Layer] = []
+    for view in views:
+        for layer in view.layers:
+            if layer.visible and not any(layer is known for known in layers):
+                layers.append(layer)
+    return layers
+
+
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    return {
+        "file": layer.name if layer.path is None else layer.path.name,
+        "sha256": layer.sha256 or _rows_sha256(layer),
+        "count": len(layer.asset),
+        "wxyz": [float(v) for v in layer.wxyz],
+        "position": [float(v) for v in layer.position],
+        "scale": float(layer.scale),
+        "hidden_rows": _mask_to_text(layer.hidden_rows),
+    }
+
+
+def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -> Layer:
+    found = [layer for layer in loaded if (layer.sha256 or _rows_sha256(layer)) == entry["sha256"]]
+    if len(found) == 0:
+        given = ", ".join(layer.name if layer.path is None else layer.path.name for layer in loaded) or "none"
+        raise RecipeError(
+            f"the picture was made of {entry['file']} with sha256 {str(entry['sha256'])[:12]}...; "
+            f"the scenes given ({given}) are other files: give that file"
+        )
+    w, x, y, z = (float(v) for v in entry["wxyz"])
+    px, py, pz = (float(v) for v in entry["position"])
+    hidden = _mask_from_text(entry["hidden_rows"], len(found[0].asset))
+    return replace(
+        found[0],
+        key=key,
+        visible=True,
+        wxyz=(w, x, y, z),
+        position=(px, py, pz),
+        scale=float(entry["scale"]),
+        hidden_rows=hidden,
+    )
+
+
+def _view_to_json(view: View, layers: list[Layer]) -> dict[str, Any]:
+    shown = [index for index, layer in enumerate(layers) if any(layer is own for own in view.layers)]
+    return {"layers": shown, "display": asdict(view.display)}
+
+
+def _view_from_json(entry: dict[str, Any], layers: list[Layer]) -> View:
+    display = dict(entry["display"])
+    r, g, b = (float(v) for v in display.pop("background"))
+    return View(tuple(layers[int(index)] for index in entry["layers"]), Display(background=(r, g, b), **display))
+
+
+def _command(subject: View | Comparison, layers: list[Layer], recipe: dict[str, Any]) -> str:
+    """The shell line that makes the picture again: by flags where they can say it all, else after the picture itself."""
+    files = [shlex.quote(entry["file"]) for entry in recipe["scenes"]]
+    plain = all(
+        layer.hidden_rows is None and layer.scale == 1.0 and not any(layer.position) and not any(layer.wxyz[1:])
+        for layer in layers
+    )
+    if not isinstance(subject, View) or not plain:
+        return f"h3d render {' '.join(files)} --like OUT.png -o AGAIN.png"
+    camera = json.dumps(recipe["camera"], separators=(",", ":"))
+    flags = {**recipe["view"]["display"], **recipe["capture"]}
+    words = ["h3d", "render", *files, "-o", "OUT.png", "--camera", shlex.quote(camera)]
+    for name, value in flags.items():
+        words += _flag(name, value)
+    return " ".join(words)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """One setting as words of a command line."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{name.replace('_', '-')}"]
+    if isinstance(value, (tuple, list)):
+        return [flag, ",".join(repr(float(v)) for v in value)]
+    return [flag, str(value)]
+
+
+def _mask_to_text(hidden: torch.Tensor | None) -> str | None:
+    if hidden is None or not bool(hidden.any()):
+        return None
+    bits = np.packbits(hidden.cpu().numpy().astype(bool))
+    return base64.b64encode(zlib.compress(bits.tobytes(), 9)).decode("ascii")
+
+
+def _mask_from_text(text: str | None, count: int) -> torch.Tensor | None:
+    """Inverse of `_mask_to_text` for `count` rows."""
+    if text is None:
+        return None
+    data = zlib.decompressobj().decompress(base64.b64decode(text), min(count // 8 + 1, MAX_MASK_BYTES))
+    return torch.from_numpy(np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool))
+
+
+def _rows_sha256(layer: Layer) -> str:
+    """For scenes that no file holds: the hash of the rows themselves."""
+    return _tensors_sha256(tuple(_Same(getattr(layer.asset, name)) for name in ROW_FIELDS))
+
+
+class _Same:
+    """A tensor that is equal only to itself, to key a cache by."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.tensor is self.tensor
+
+    def __hash__(self) -> int:
+        return id(self.tensor)
+
+
+@lru_cache(maxsize=4)
+def _tensors_sha256(tensors: tuple[_Same, ...]) -> str:
+    digest = hashlib.sha256()
+    for entry in tensors:
+        digest.update(str(list(entry.tensor.shape)).encode())
+        digest.update(entry.tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

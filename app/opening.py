@@ -1,0 +1,100 @@
+"""Getting scenes in and out: typed paths, uploads, recent scenes, downloads. Every refusal is a sentence to the tab."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from h3d.models import formats
+from h3d.models.formats import FormatError
+
+from .workspace.folders import AllowedFolders
+from .workspace.scene import Layer
+from .workspace.workspace import Workspace, placed_asset
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Opener:
+    """Opens and saves for all tabs. Paths that a person types in a browser must lie below the allowed folders."""
+
+    def __init__(self, workspace: Workspace, folders: AllowedFolders) -> None:
+        self.workspace, self.folders = workspace, folders
+
+    def recent(self) -> list[Path]:
+        """Scenes that were opened lately on this machine."""
+        return self.workspace.recent.paths() if self.workspace.recent is not None else []
+
+    def typed(self, text: str, session: Session) -> None:
+        """Open a path that was typed in the browser."""
+        try:
+            path = self.folders.resolve(text)
+        except (PermissionError, OSError, ValueError) as error:
+            session.notify("Not opened", str(error), "error")
+            return
+        self.known(path, session)
+
+    def known(self, path: Path, session: Session) -> None:
+        """Open a path that the program itself offered."""
+        self._report(lambda: self.workspace.open(path), f"Opening {path.name}", session)
+
+    def upload(self, name: str, content: bytes, session: Session) -> None:
+        """Open a file that came through the browser. It is kept in memory only, as a layer without a path."""
+
+        def read() -> Layer:
+            with tempfile.TemporaryDirectory(prefix="h3d-upload-") as folder:
+                path = Path(folder) / (name or "upload")
+                path.write_bytes(content)
+                return self.workspace.add(path.stem.split(".")[0], formats.read(path))
+
+        self._report(read, f"Reading {name}", session)
+
+    def download(self, layer: Layer | None, suffix: str, session: Session) -> None:
+        """Write a layer as it stands in the scene and hand it to the browser."""
+        if layer is None:
+            return
+
+        def write() -> None:
+            with tempfile.TemporaryDirectory(prefix="h3d-download-") as folder:
+                path = Path(folder) / f"{_safe_name(layer.name)}{suffix}"
+                formats.write(path, placed_asset(layer))
+                session.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+
+        self._report(write, f"Writing {layer.name}{suffix}", session)
+
+    def save(self, layer: Layer | None, text: str, session: Session) -> None:
+        """Write a layer below the allowed folders."""
+        if layer is None:
+            return
+        try:
+            path = self.folders.resolve(text)
+        except (PermissionError, OSError, ValueError) as error:
+            session.notify("Not saved", str(error), "error")
+            return
+        self._report(lambda: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
+
+    def _report(self, work: Callable[[], object], title: str, session: Session) -> None:
+        """Do it in a thread of its own, with a notice while it lasts and a sentence if it fails."""
+
+        def run() -> None:
+            waiting = session.client.add_notification(title, "", loading=True, with_close_button=False)
+            start = time.perf_counter()
+            try:
+                work()
+            except (FormatError, OSError, ValueError, KeyError) as error:
+                session.notify(f"{title}: failed", str(error), "error")
+            else:
+                session.notify(f"{title}: done", f"{time.perf_counter() - start:.1f} s")
+            finally:
+                waiting.remove()
+
+        threading.Thread(target=run, name="open", daemon=True).start()
+
+
+def _safe_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_ ." else "_" for c in name).strip(" .") or "layer"

@@ -1,0 +1,90 @@
+"""The command palette and the keys: one table of what a person can do, and the functions that panels call too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from .figures.display import Mode, Shape
+from .panels.camera import AXES, CameraPanel
+from .panels.capture import CapturePanel
+from .panels.compare import ComparePanel
+from .panels.layers import LayersPanel
+from .session import Session
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry of the palette."""
+
+    label: str
+    run: Callable[[], object]
+    hotkey: Any = None  # one of viser's key names
+    modifier: Any = None
+
+    @property
+    def keys(self) -> str:
+        """How a person reads the key, "" without one."""
+        if self.hotkey is None:
+            return ""
+        names = {"arrowleft": "←", "arrowright": "→", "arrowup": "↑", "arrowdown": "↓"}
+        key = names.get(self.hotkey, self.hotkey)
+        return f"{self.modifier.replace('cmd/', '')}+{key}" if self.modifier else key
+
+
+def commands(
+    session: Session, layers: LayersPanel, camera: CameraPanel, compare: ComparePanel, capture: CapturePanel
+) -> list[Command]:
+    """All commands of one tab."""
+    table = [
+        Command("Frame the scene", session.frame, "F"),
+        Command("Frame the selected layer", camera.frame_layer, "G"),
+        Command("Bookmark this view", camera.add_bookmark, "M"),
+        Command("Hide or show the layer", lambda: layers.toggle("visible"), "H"),
+        Command("Lock or unlock the layer", lambda: layers.toggle("locked"), "L"),
+        Command("Gizmo on or off", lambda: session.select(session.selected, gizmo=not session.gizmo), "T"),
+        Command("Duplicate the layer", layers.duplicate, "D"),
+        Command("Remove the layer", layers.remove, "delete"),
+        Command("Undo", layers.undo, "Z", "cmd/ctrl"),
+        Command("Redo", layers.redo, "Z", "cmd/ctrl+shift"),
+        Command("Compare: next mode", compare.cycle, "C"),
+        Command("Compare: flip A and B", compare.flip, "X"),
+        Command("Compare: swap A and B", compare.swap),
+        Command("Wipe: line to the left", lambda: compare.nudge(-0.02), "arrowleft"),
+        Command("Wipe: line to the right", lambda: compare.nudge(0.02), "arrowright"),
+        Command("Capture and download", capture.download, "P"),
+        Command("Command that renders this view", capture.show_command, "Y"),
+        Command("Antialiased on or off", lambda: session.set_display(antialiased=not session.display.antialiased), "A"),
+        Command("Splats larger", lambda: _scale(session, 1.25), "arrowup"),
+        Command("Splats smaller", lambda: _scale(session, 0.8), "arrowdown"),
+        Command("Splats at their own size", lambda: session.set_display(splat_scale=1.0)),
+        Command("Background black or white", lambda: _toggle_background(session), "B"),
+        Command("Up is the view's up", lambda: session.set_up(session.camera().up), "U"),
+    ]
+    for number, mode in enumerate(get_args(Mode), start=1):
+        table.append(Command(f"Show {mode}", lambda mode=mode: session.set_display(mode=mode), str(number)))
+    for shape in get_args(Shape):
+        table.append(Command(f"Draw {shape}", lambda shape=shape: session.set_display(shape=shape)))
+    for number, (name, axis) in enumerate(AXES.items(), start=1):
+        look = Command(f"Look along {name}", lambda axis=axis: session.look_along(np.array(axis)), str(number), "shift")
+        table += [look, Command(f"Up is {name}", lambda axis=axis: session.set_up(np.array(axis)))]
+    return table
+
+
+def register(session: Session, table: list[Command]) -> None:
+    """Put the commands into the tab's palette and bind their keys."""
+    for command in table:
+        handle = session.client.gui.add_command(command.label, hotkey=command.hotkey, modifier=command.modifier)
+        handle.on_trigger(lambda _, run=command.run: run())
+
+
+def _scale(session: Session, factor: float) -> None:
+    session.set_display(splat_scale=round(min(max(session.display.splat_scale * factor, 0.05), 3.0), 3))
+
+
+def _toggle_background(session: Session) -> None:
+    white = sum(session.display.background) > 1.5
+    session.set_display(background=(0.0, 0.0, 0.0) if white else (1.0, 1.0, 1.0))

@@ -1,0 +1,139 @@
+"""Pictures for a paper, rendered by our own renderers at any size, with the recipe that made them inside."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from h3d.renderers import CancelFlag, Cancelled
+from h3d.renderers.cameras import camera_to_json
+
+from ..figures import capture
+from ..figures.capture import CaptureSettings
+from ..session import Session
+from ..workspace.events import SessionEvent
+from ..workspace.folders import AllowedFolders
+from .handles import note, on_press
+
+SIZES = {"the tab's": None, "1280 x 720": (1280, 720), "1920 x 1080": (1920, 1080), "3840 x 2160": (3840, 2160), "own": None}  # fmt: skip
+
+
+class CapturePanel:
+    title = "Capture"
+
+    def __init__(self, session: Session, folders: AllowedFolders) -> None:
+        self.session, self.folders = session, folders
+        self.cancel = CancelFlag()
+        self.busy = threading.Lock()
+
+    def build(self) -> None:
+        """Make the handles in the current container."""
+        gui = self.session.client.gui
+        self.size = gui.add_dropdown("Size", tuple(SIZES), initial_value="1920 x 1080")
+        self.width = gui.add_number("Width (own)", 1920, min=1, max=16384, step=1)
+        self.height = gui.add_number("Height (own)", 1080, min=1, max=16384, step=1)
+        self.samples = gui.add_slider("Supersampling", min=1, max=4, step=1, initial_value=2, hint="Samples along each side of a pixel.")  # fmt: skip
+        self.depth = gui.add_dropdown("Bits a channel", ("8", "16"), initial_value="8")
+        self.transparent = gui.add_checkbox("Transparent background", False)
+        self.margin = gui.add_number("Margin", 0, min=0, max=2048, step=1, hint="Pixels around the picture.")
+        self.margin_color = gui.add_dropdown("Margin is", ("white", "black", "transparent"), initial_value="white")
+        self.name = gui.add_text(
+            "File", "capture.png", hint=f".png, or .npy for float depth; saved below {self.folders}"
+        )
+        on_press(gui.add_button("Capture and download", color="green", hint="Key P"), self.download)
+        on_press(gui.add_button("Capture to the server's disk"), self.save)
+        self.progress = gui.add_progress_bar(0.0, visible=False)
+        self.status = gui.add_html("")
+        on_press(gui.add_button("Cancel"), self.cancel.set)
+        on_press(gui.add_button("Command that renders this view", hint="Key Y"), self.show_command)
+
+    def on_event(self, event: SessionEvent) -> None:
+        del event  # A capture takes the state of the moment when it begins.
+
+    def download(self) -> None:
+        """Capture into the browser's downloads."""
+        name = Path(self.name.value).name or "capture.png"
+
+        def deliver(file: Path) -> None:
+            self.session.client.send_file_download(name, file.read_bytes(), save_immediately=True)
+
+        folder = tempfile.TemporaryDirectory(prefix="h3d-capture-")
+        self._start(Path(folder.name) / name, deliver, folder.cleanup)
+
+    def save(self) -> None:
+        """Capture to a file below the allowed folders."""
+        if self.session.attempt(lambda: self.folders.resolve(self.name.value), "Not captured"):
+            self._start(self.folders.resolve(self.name.value), lambda file: None, lambda: None)
+
+    def settings(self) -> tuple[CaptureSettings, int, int]:
+        """What the handles ask for, and the size."""
+        if self.size.value == "own":
+            width, height = int(self.width.value), int(self.height.value)
+        else:
+            width, height = SIZES[self.size.value] or self.session.full_size()
+        settings = CaptureSettings(
+            width=width,
+            height=height,
+            supersampling=int(self.samples.value),
+            bit_depth=16 if self.depth.value == "16" else 8,
+            transparent=bool(self.transparent.value),
+            margin=int(self.margin.value),
+            margin_color=self.margin_color.value,
+        )
+        return settings, width, height
+
+    def show_command(self) -> None:
+        """Show the command line that renders what this tab shows, ready to be copied."""
+        camera = json.dumps(camera_to_json(self.session.camera()), separators=(",", ":"))
+        layers = [x for x in self.session.workspace.layers if x.visible]
+        scenes = " ".join(shlex.quote(str(x.path or x.name)) for x in layers) or "SCENE"
+        command = f"h3d render {scenes} --camera {shlex.quote(camera)} --mode {self.session.display.mode} -o view.png"
+        gui = self.session.client.gui
+        with gui.add_modal("The command that renders this view") as modal:
+            gui.add_text("Command", command, multiline=True)
+            if any(x.asset_to_world.tolist() != _IDENTITY for x in layers):
+                gui.add_html(note("Layers were moved: save them first, the command reads files as they are."))
+            on_press(gui.add_button("Close"), modal.close)
+
+    def _start(self, path: Path, deliver, cleanup) -> None:  # noqa: ANN001
+        if not self.busy.acquire(blocking=False):
+            self.session.notify("A capture is under way", "Wait for it or cancel it.", "warning")
+            return
+        self.cancel.clear()
+        settings, width, height = self.settings()
+        subject, camera = self.session.subject(), self.session.camera(width, height)
+
+        def run() -> None:
+            start = time.perf_counter()
+            try:
+                self.progress.visible = True
+                capture.capture(
+                    subject, camera, settings, path,
+                    progress=lambda share: self._show_progress(share, start), cancel=self.cancel,
+                    backend=self.session.settings.backend,
+                )  # fmt: skip
+                deliver(path)
+                self.session.notify(f"{path.name}: captured", f"{time.perf_counter() - start:.1f} s")
+            except Cancelled:
+                self.session.notify("Capture cancelled")
+            except (OSError, ValueError) as error:
+                self.session.notify("Not captured", str(error), "error")
+            finally:
+                self.progress.visible, self.status.content = False, ""
+                cleanup()
+                self.busy.release()
+
+        threading.Thread(target=run, name="capture", daemon=True).start()
+
+    def _show_progress(self, share: float, start: float) -> None:
+        elapsed = time.perf_counter() - start
+        self.progress.value = 100.0 * share
+        if elapsed > 1.0 and share > 0:
+            self.status.content = note(f"{100 * share:.0f} %, {elapsed / share - elapsed:.0f} s left")
+
+
+_IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]

@@ -1,0 +1,86 @@
+"""How this tab draws the scene. Labels and tooltips come from `Display`, ranges from its `RANGES`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from dataclasses import fields
+from typing import Any, get_args
+
+from ..figures.display import RANGES, Display, Mode, Shape
+from ..session import Session
+from ..workspace.events import DisplayChanged, FovChanged, SessionEvent
+from .handles import on_person
+
+
+def field_docs(owner: type) -> dict[str, str]:
+    """The string under each field of a dataclass, by field name."""
+    body = ast.parse(inspect.getsource(owner)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                docs[statement.target.id] = str(following.value.value)
+    return docs
+
+
+class DisplayPanel:
+    title = "Display"
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.handles: dict[str, Any] = {}
+
+    def build(self) -> None:
+        """Make the handles in the current container."""
+        gui, display, docs = self.session.client.gui, self.session.display, field_docs(Display)
+        for field in fields(Display):
+            name, value, hint = field.name, getattr(display, field.name), docs[field.name]
+            label = name.replace("_", " ").replace("sh ", "SH ").capitalize().replace("Sh ", "SH ")
+            if name in ("mode", "shape"):
+                options = get_args(Mode if name == "mode" else Shape)
+                handle: Any = gui.add_dropdown(label, options, initial_value=value, hint=hint)
+            elif name in RANGES and name in ("near_plane", "far_plane"):
+                low, high, step = RANGES[name]
+                handle = gui.add_number(label, value, min=low, max=high, step=step, hint=hint)
+            elif name in RANGES:
+                low, high, step = RANGES[name]
+                handle = gui.add_slider(label, min=low, max=high, step=step, initial_value=value, hint=hint)
+            elif isinstance(value, bool):
+                handle = gui.add_checkbox(label, value, hint=hint)
+            else:
+                handle = gui.add_rgb(label, _to_bytes(value), hint=hint)
+            self.handles[name] = handle
+            on_person(handle, lambda new, name=name: self._change(name, new))
+        fov = math.degrees(self.session.client.camera.fov)
+        self.fov = gui.add_slider(
+            "Field of view",
+            min=5.0,
+            max=120.0,
+            step=0.5,
+            initial_value=min(max(fov, 5.0), 120.0),
+            hint="Vertical field of view of this tab's camera, in degrees.",
+        )
+        on_person(self.fov, self.session.set_fov)
+
+    def on_event(self, event: SessionEvent) -> None:
+        if isinstance(event, DisplayChanged):
+            for name, handle in self.handles.items():
+                value = getattr(event.after, name)
+                handle.value = _to_bytes(value) if name == "background" else value
+        elif isinstance(event, FovChanged):
+            self.fov.value = event.fov_y_degrees
+
+    def _change(self, name: str, value: Any) -> None:
+        if name == "background":
+            value = tuple(channel / 255.0 for channel in value)
+        elif name == "sh_degree":
+            value = int(value)
+        self.session.set_display(**{name: value})
+
+
+def _to_bytes(color: tuple[float, float, float]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * channel) for channel in color)
+    return red, green, blue

@@ -1,0 +1,331 @@
+"""One browser tab: its camera, its display settings, its comparison and its render loop.
+
+Layers are shared and live in the workspace; all that is here belongs to this tab alone. The session is what the render
+loop draws from and sends to, and what the panels call.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import viser
+
+from h3d.renderers import CancelFlag
+from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rotation
+
+from .figures import compare, framing, images
+from .figures.display import Display
+from .flight import fly
+from .render_loop import MAX_IN_FLIGHT, Drawn, RenderLoop
+from .workspace.comparing import CompareSettings
+from .workspace.events import (
+    Channel,
+    CompareChanged,
+    DisplayChanged,
+    FovChanged,
+    FrameAcknowledged,
+    FrameShown,
+    LayersChanged,
+    LayerSelected,
+    Measured,
+    Notice,
+    SessionEvent,
+    WorkspaceEvent,
+)
+from .workspace.scene import Layer
+from .workspace.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+MAX_CANVAS = 2048  # longer sides are rendered smaller and stretched by the browser
+JPEG_MOVING, JPEG_STILL = 70, 92
+DEPTH_SIDE = 512  # depth is sent only to hide gizmos rightly; it costs a PNG
+MEASURE_HEIGHT = 360
+REPEAT_ERROR_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line decides for all tabs."""
+
+    backend: str = "auto"
+    display: Display = field(default_factory=Display)
+    up: tuple[float, float, float] = (0.0, -1.0, 0.0)
+
+
+class Session:
+    """The state of one tab and the methods that its panels call. Subscribe to `events` to hear of changes."""
+
+    def __init__(self, client: viser.ClientHandle, workspace: Workspace, settings: Settings) -> None:
+        self.client, self.workspace, self.settings = client, workspace, settings
+        self.events: Channel[SessionEvent] = Channel()
+        self.display = settings.display
+        self.compare = CompareSettings()
+        self.selected: int | None = workspace.layers[-1].key if workspace.layers else None
+        self.gizmo = False
+        self.up = np.array(settings.up, np.float64)
+        self.loop = RenderLoop(self, self)
+        self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
+        self._unsubscribe = workspace.events.subscribe(self._on_workspace)
+        self._last_error = ("", 0.0)
+        self._flight = threading.Event()
+        self.on_close: Callable[[], object] = lambda: None
+        self.loop.on_acknowledged = lambda ms: self.events.publish(FrameAcknowledged(ms))
+
+    def start(self) -> None:
+        """Begin to draw."""
+
+        @self.client.camera.on_update
+        async def _(_: viser.CameraHandle) -> None:
+            self.loop.request("move")
+
+        self.loop.start()
+        self.loop.request("change")
+
+    def close(self) -> None:
+        """The tab is gone: end its threads."""
+        self.on_close()
+        self._unsubscribe()
+        self._flight.set()
+        self.loop.close()
+        self._answers.shutdown(wait=False, cancel_futures=True)
+
+    # What the panels call.
+
+    def set_display(self, **changes: object) -> None:
+        """Change display settings of this tab."""
+        before, self.display = self.display, replace(self.display, **changes)  # pyright: ignore[reportArgumentType]
+        if self.display != before:
+            self.events.publish(DisplayChanged(before, self.display))
+            self.loop.request("change")
+
+    def set_compare(self, **changes: object) -> None:
+        """Change the comparison of this tab."""
+        before, self.compare = self.compare, replace(self.compare, **changes)  # pyright: ignore[reportArgumentType]
+        if self.compare != before:
+            self.events.publish(CompareChanged(before, self.compare))
+            self.loop.request("change")
+
+    def select(self, key: int | None, *, gizmo: bool | None = None) -> None:
+        """Make a layer the one that the panel edits, and show or hide its gizmo."""
+        self.selected = key
+        self.gizmo = self.gizmo if gizmo is None else gizmo
+        self.events.publish(LayerSelected(self.selected, self.gizmo))
+        self.loop.request("change")
+
+    def notify(self, title: str, body: str = "", kind: str = "info") -> None:
+        """Show a notification in this tab."""
+        self.events.publish(Notice(title, body, kind))  # pyright: ignore[reportArgumentType]
+        color = {"info": "blue", "warning": "yellow", "error": "red"}[kind]
+        seconds = 12.0 if kind == "error" else 5.0
+        self.client.add_notification(title, body, auto_close_seconds=seconds, color=color)  # pyright: ignore
+
+    def attempt(self, action: Callable[[], object], title: str) -> bool:
+        """Run what a handle asks for; a refusal becomes a notification. True if it went well."""
+        try:
+            action()
+        except (ValueError, OSError, KeyError) as error:
+            self.notify(title, str(error.args[0] if isinstance(error, KeyError) else error), "error")
+            return False
+        return True
+
+    # The camera.
+
+    def camera(self, width: int | None = None, height: int | None = None) -> Camera:
+        """The tab's camera, for a picture of the canvas's size or of another."""
+        handle = self.client.camera
+        pose = np.eye(4)
+        pose[:3, :3] = quat_to_rotation(handle.wxyz)
+        pose[:3, 3] = handle.position
+        full_width, full_height = self.full_size()
+        return Camera(pose, float(handle.fov), width or full_width, height or full_height)
+
+    def goto(self, camera: Camera, *, distance: float | None = None, seconds: float = 0.35) -> None:
+        """Fly to a pose; `distance` says how far ahead of it the orbit's pivot lies (None: as far as now)."""
+        handle = self.client.camera
+        if distance is None:
+            distance = float(np.linalg.norm(handle.look_at - handle.position))
+        self._flight.set()  # An earlier flight ends here.
+        self._flight = threading.Event()
+        if abs(camera.fov_y_radians - handle.fov) > 1e-6:
+            self.set_fov(math.degrees(camera.fov_y_radians))
+        fly(self.client, camera, self.up, distance, seconds, self._flight)
+
+    def goto_json(self, value: object) -> None:
+        """Fly to a camera that was pasted.
+
+        Raises:
+            ValueError: it is not a camera; the sentence says why.
+        """
+        self.goto(camera_from_json(value))
+
+    def set_fov(self, fov_y_degrees: float) -> None:
+        """Set the vertical field of view."""
+        self.client.camera.fov = math.radians(fov_y_degrees)
+        self.events.publish(FovChanged(fov_y_degrees))
+        self.loop.request("change")
+
+    def frame(self, layers: tuple[Layer, ...] | None = None) -> None:
+        """Fly to where the whole scene, or the given layers, are in view."""
+        framed = self._framed(layers, -self.camera().forward)
+        if framed is not None:
+            self.goto(framed[0], distance=framed[1])
+
+    def place_at_start(self) -> None:
+        """Stand where the whole scene is in view, at once: for a tab that has just opened."""
+        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
+        if framed is None:
+            return
+        camera, distance = framed
+        handle = self.client.camera
+        with self.client.atomic():
+            handle.up_direction = self.up
+            handle.position = camera.position
+            handle.look_at = camera.position + distance * camera.forward
+            handle.fov = camera.fov_y_radians
+
+    def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
+        """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
+        layers = tuple(replace(x, visible=True) for x in layers) if layers else self.workspace.layers
+        bounds = framing.scene_bounds(layers)
+        if bounds is None:
+            return None
+        width, height = self.full_size()
+        fov = float(self.client.camera.fov)
+        camera = framing.frame_camera(
+            layers, direction=direction, up=self.up, fov_y_radians=fov, width=width, height=height
+        )
+        return camera, float(np.linalg.norm(bounds[0] - camera.position))
+
+    def look_along(self, direction: np.ndarray) -> None:
+        """Turn around the pivot so that the view runs along `direction`."""
+        handle = self.client.camera
+        pivot, distance = np.array(handle.look_at), float(np.linalg.norm(handle.look_at - handle.position))
+        direction = direction / np.linalg.norm(direction)
+        self.goto(look_at(pivot - distance * direction, pivot, self.up, fov_y_radians=float(handle.fov)))
+
+    def set_up(self, up: np.ndarray) -> None:
+        """Say which way is up: orbiting turns about it."""
+        self.up = np.asarray(up, np.float64) / np.linalg.norm(up)
+        self.client.camera.up_direction = self.up
+        self.loop.request("change")
+
+    def pivot_at(self, x: float, y: float) -> bool:
+        """Fly the orbit's pivot to what is seen at (x, y) in [0, 1] of the canvas; False where nothing is."""
+        width, height = self.full_size()
+        column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
+        camera = self.camera(width, height)
+        rect = (column, row, column + 1, row + 1)
+        picture = images.render(self.view("a"), camera, rect=rect, depth=True, backend=self.settings.backend)
+        if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < 0.3:
+            return False
+        ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
+        target = camera.position + camera.camera_to_world[:3, :3] @ (ray * float(picture.depth[0, 0]))
+        self.goto(look_at(camera.position, target, self.up, fov_y_radians=camera.fov_y_radians),
+                  distance=float(np.linalg.norm(target - camera.position)))  # fmt: skip
+        return True
+
+    # What is drawn: `Source` of the render loop.
+
+    def view(self, side: str) -> images.View:
+        """View A or B: which layers, drawn how."""
+        key = self.compare.layer_a if side == "a" else self.compare.layer_b
+        if self.compare.mode == "off" or key is None:
+            layers = tuple(x for x in self.workspace.layers if x.visible)
+        else:
+            layers = tuple(replace(x, visible=True) for x in self.workspace.layers if x.key == key)
+        display = self.display if side == "a" or self.compare.display_b is None else self.compare.display_b
+        return images.View(layers, display)
+
+    def subject(self) -> images.View | compare.Comparison:
+        """What this tab shows: a view, or two compared."""
+        settings = self.compare
+        if settings.mode == "off":
+            return self.view("a")
+        return compare.Comparison(
+            self.view("a"),
+            self.view("b"),
+            settings.mode,
+            split=settings.split,
+            orientation=settings.orientation,
+            show=settings.show,
+        )
+
+    def full_size(self) -> tuple[int, int]:
+        width, height = max(1, self.client.camera.image_width), max(1, self.client.camera.image_height)
+        shrink = min(1.0, MAX_CANVAS / max(width, height))
+        return max(1, round(width * shrink)), max(1, round(height * shrink))
+
+    def cost_key(self) -> object:
+        layers = tuple((x.key, x.visible) for x in self.workspace.layers)
+        return layers, self.display.mode, self.display.shape, self.compare.mode, self.display.sh_degree
+
+    def draw(self, width: int, height: int, *, still: bool, cancel: CancelFlag) -> Drawn:
+        camera = self.camera(width, height)
+        subject = self.subject()
+        depth = still and self.gizmo and isinstance(subject, images.View)
+        if isinstance(subject, images.View):
+            picture = images.render(subject, camera, depth=depth, cancel=cancel, backend=self.settings.backend)
+        else:
+            picture = compare.render(subject, camera, cancel=cancel, backend=self.settings.backend)
+        return Drawn(picture, width, height, dict(picture.stats))
+
+    def settled(self, cancel: CancelFlag) -> None:
+        subject = self.subject()
+        if isinstance(subject, images.View):
+            return
+        width, height = self.full_size()
+        shrink = min(1.0, MEASURE_HEIGHT / height)
+        camera = self.camera(max(1, round(width * shrink)), max(1, round(height * shrink)))
+        metrics = compare.measure(subject, camera, cancel=cancel, backend=self.settings.backend)
+        self.events.publish(Measured(metrics.sentence()))
+
+    # Where it goes: `Sink` of the render loop.
+
+    def show(self, drawn: Drawn, *, still: bool) -> Future[None]:
+        picture = drawn.pixels
+        assert isinstance(picture, images.Picture)
+        depth = None if picture.depth is None else _thin(picture.depth, picture.alpha)
+        self.client.scene.set_background_image(
+            picture.pixels, format="jpeg", jpeg_quality=JPEG_STILL if still else JPEG_MOVING, depth=depth
+        )
+        self.client.flush()
+        self.events.publish(FrameShown(drawn.width, drawn.height, still, drawn.stats))
+        return self._answers.submit(self._wait_until_drawn)
+
+    def failed(self, error: Exception) -> None:
+        text, now = f"{type(error).__name__}: {error}", time.monotonic()
+        if text == self._last_error[0] and now - self._last_error[1] < REPEAT_ERROR_SECONDS:
+            return
+        self._last_error = (text, now)
+        self.notify("This picture could not be rendered", text, "error")
+
+    def _wait_until_drawn(self) -> None:
+        # A read from the browser's storage is answered in order behind the picture that was sent before it. A hidden
+        # tab answers when it is looked at again, and until then nothing need be drawn for it.
+        self.client.local_storage.get_item("h3d-frame")
+
+    def _on_workspace(self, event: WorkspaceEvent) -> None:
+        if isinstance(event, LayersChanged):
+            keys = {layer.key for layer in event.after}
+            added = [x.key for x in event.after if x.key not in {y.key for y in event.before}]
+            if added or self.selected not in keys:
+                self.select(added[-1] if added else (event.after[-1].key if event.after else None))
+            self.loop.request("change")
+
+
+def _thin(depth: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:  # [h, w] -> [h', w']
+    """Depth at DEPTH_SIDE or less, with what is nearly transparent moved far behind everything."""
+    step = max(1, math.ceil(max(depth.shape) / DEPTH_SIDE))
+    far = np.float32(1e3)
+    thin = depth[::step, ::step]
+    if alpha is not None:
+        thin = np.where(alpha[::step, ::step] > 0.5, thin, far)
+    return np.ascontiguousarray(thin)

@@ -1,0 +1,113 @@
+"""Wires the browser server, the workspace, the tabs' sessions and their panels. No logic of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import viser
+
+from .opening import Opener
+from .palette import commands, register
+from .panels.camera import CameraPanel
+from .panels.capture import CapturePanel
+from .panels.compare import ComparePanel
+from .panels.display import DisplayPanel
+from .panels.help import HelpPanel
+from .panels.layers import Gizmo, LayersPanel
+from .panels.stats import StatsPanel
+from .session import Session, Settings
+from .workspace.events import LayersChanged, WorkspaceEvent
+from .workspace.folders import AllowedFolders
+from .workspace.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+DOUBLE_CLICK_SECONDS, DOUBLE_CLICK_DISTANCE = 0.3, 0.02
+
+
+class Viewer:
+    """The program in the browser: one workspace, one session a tab."""
+
+    def __init__(
+        self, server: viser.ViserServer, workspace: Workspace, folders: AllowedFolders, settings: Settings
+    ) -> None:
+        self.server, self.workspace, self.settings = server, workspace, settings
+        self.opener = Opener(workspace, folders)
+        self.sessions: dict[int, Session] = {}
+        self._lock = threading.Lock()
+        server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
+        server.scene.set_up_direction(settings.up)
+        self._unsubscribe = workspace.events.subscribe(self._on_workspace)
+        server.on_client_connect(self._connect)
+        server.on_client_disconnect(self._disconnect)
+
+    def close(self) -> None:
+        """End all sessions and the server."""
+        self._unsubscribe()
+        for session in list(self.sessions.values()):
+            session.close()
+        self.server.stop()
+
+    def _on_workspace(self, event: WorkspaceEvent) -> None:
+        """New tabs look at the first scene; tabs that were empty fly to it."""
+        if not isinstance(event, LayersChanged) or event.before or not event.after:
+            return
+        for session in list(self.sessions.values()):
+            session.frame()
+
+    def _connect(self, client: viser.ClientHandle) -> None:
+        session = Session(client, self.workspace, self.settings)
+        with self._lock:
+            self.sessions[client.client_id] = session
+        panels = [
+            LayersPanel(session, self.opener),
+            DisplayPanel(session),
+            CameraPanel(session),
+            ComparePanel(session),
+            CapturePanel(session, self.opener.folders),
+            StatsPanel(session),
+        ]
+        layers, _, camera, compare, capture, _ = panels
+        table = commands(session, layers, camera, compare, capture)  # pyright: ignore[reportArgumentType]
+        panels.append(HelpPanel(session, table))
+        tabs = client.gui.add_tab_group()
+        for panel in panels:
+            with tabs.add_tab(panel.title):
+                panel.build()
+        gizmo = Gizmo(session)
+        unsubscribe = [self.workspace.events.subscribe(panel.on_event) for panel in (layers, compare, gizmo)]
+        for panel in (*panels, gizmo):
+            session.events.subscribe(panel.on_event)
+        session.on_close = lambda: [stop() for stop in unsubscribe]
+        register(session, table)
+        self._bind_clicks(session)
+        session.place_at_start()
+        session.start()
+
+    def _disconnect(self, client: viser.ClientHandle) -> None:
+        with self._lock:
+            session = self.sessions.pop(client.client_id, None)
+        if session is not None:
+            session.close()
+
+    def _bind_clicks(self, session: Session) -> None:
+        """Two quick clicks set the orbit's pivot; a shift-click puts the wipe's line there."""
+        last = (0.0, (0.0, 0.0))
+
+        @session.client.scene.on_click()
+        async def _(event: viser.SceneClickEvent) -> None:
+            nonlocal last
+            (then, (x, y)), now = last, time.monotonic()
+            near = abs(event.screen_pos[0] - x) + abs(event.screen_pos[1] - y) < DOUBLE_CLICK_DISTANCE
+            last = (now, event.screen_pos)
+            if near and now - then < DOUBLE_CLICK_SECONDS:
+                last = (0.0, (0.0, 0.0))
+                threading.Thread(target=session.pivot_at, args=event.screen_pos, name="pivot", daemon=True).start()
+
+        @session.client.scene.on_click(modifier="shift")
+        async def _(event: viser.SceneClickEvent) -> None:
+            if session.compare.mode == "wipe":
+                x, y = event.screen_pos
+                session.set_compare(split=x if session.compare.orientation == "vertical" else y)

@@ -1,0 +1,58 @@
+"""Undo and redo of layer edits. Layers are frozen values that share their assets, so an edit keeps both tuples whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .scene import Layer
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One step: the layers before and after it, and what a person calls it."""
+
+    name: str
+    before: tuple[Layer, ...]
+    after: tuple[Layer, ...]
+    merge_key: str = ""  # edits in a row with the same key become one step (a drag, a typed name)
+
+
+class History:
+    """A bounded list of edits with a cursor. Assets that only the history still holds count against `max_bytes`."""
+
+    def __init__(self, max_bytes: int = 2 << 30, max_edits: int = 200) -> None:
+        self.max_bytes, self.max_edits = max_bytes, max_edits
+        self._done: list[Edit] = []
+        self._undone: list[Edit] = []
+
+    def record(self, edit: Edit) -> None:
+        """Add a step; what was undone is forgotten."""
+        self._undone.clear()
+        last = self._done[-1] if self._done else None
+        if last is not None and edit.merge_key and last.merge_key == edit.merge_key:
+            self._done[-1] = Edit(edit.name, last.before, edit.after, edit.merge_key)
+        else:
+            self._done.append(edit)
+        while len(self._done) > self.max_edits or (len(self._done) > 1 and self._bytes(edit.after) > self.max_bytes):
+            self._done.pop(0)
+
+    def undo(self) -> Edit | None:
+        """The step to take back (use its `before`), or None."""
+        if not self._done:
+            return None
+        edit = self._done.pop()
+        self._undone.append(edit)
+        return edit
+
+    def redo(self) -> Edit | None:
+        """The step to take again (use its `after`), or None."""
+        if not self._undone:
+            return None
+        edit = self._undone.pop()
+        self._done.append(edit)
+        return edit
+
+    def _bytes(self, current: tuple[Layer, ...]) -> int:
+        alive = {id(layer.asset) for layer in current}
+        held = {id(layer.asset): layer.asset for edit in self._done for layer in (*edit.before, *edit.after)}
+        return sum(asset.nbytes for key, asset in held.items() if key not in alive)

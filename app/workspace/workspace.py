@@ -1,0 +1,202 @@
+"""The scene that all tabs share, and the methods that change it. Every change is an event; nothing else mutates."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from h3d.models import formats
+from h3d.models.gaussians import Gaussians
+
+from .events import Channel, LayersChanged, OpenFinished, OpenStarted, WorkspaceEvent
+from .history import Edit, History
+from .recent import RecentScenes
+from .scene import Layer
+
+logger = logging.getLogger(__name__)
+
+
+class LockedError(ValueError):
+    """The layer is locked; the sentence says how to unlock it."""
+
+
+class Workspace:
+    """An ordered tuple of layers with undo. Methods may be called from any thread; reads are snapshots."""
+
+    def __init__(self, recent: RecentScenes | None = None) -> None:
+        self.events: Channel[WorkspaceEvent] = Channel()
+        self.history = History()
+        self.recent = recent
+        self._lock = threading.RLock()
+        self._layers: tuple[Layer, ...] = ()
+        self._keys = itertools.count(1)
+        self._saved: dict[int, Layer] = {}  # by key: the layer as it is on disk
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
+    def layer(self, key: int) -> Layer:
+        """The layer with this key.
+
+        Raises:
+            KeyError: it is gone.
+        """
+        for layer in self._layers:
+            if layer.key == key:
+                return layer
+        raise KeyError(f"layer {key} is gone")
+
+    def open(self, path: Path) -> Layer:
+        """Read a scene from disk and add it as a layer.
+
+        Raises:
+            FormatError: the file is not one that we read, or is damaged.
+        """
+        path = path.expanduser()
+        source = formats.find_scene(path) if path.is_dir() else path
+        self.events.publish(OpenStarted(source, _bytes_on_disk(source)))
+        try:
+            asset = formats.read(source)
+            layer = self.add(_name_of(source), asset, path=source, sha256=file_hash(source))
+        except Exception as error:
+            self.events.publish(OpenFinished(source, None, str(error)))
+            raise
+        self._saved[layer.key] = layer
+        if self.recent is not None:
+            self.recent.add(source)
+        self.events.publish(OpenFinished(source, layer))
+        return layer
+
+    def add(self, name: str, asset: Gaussians, *, path: Path | None = None, sha256: str = "") -> Layer:
+        """Add an asset as the last layer."""
+        with self._lock:
+            layer = Layer(next(self._keys), name, asset, path=path, sha256=sha256)
+            self._set(f"add {name}", (*self._layers, layer))
+        return layer
+
+    def change(self, key: int, name: str, *, merge_key: str = "", **fields: Any) -> Layer:
+        """Replace fields of one layer; `name` is what undo calls it.
+
+        Raises:
+            LockedError: the layer is locked and something other than `locked`, `visible` or `name` would change.
+        """
+        with self._lock:
+            layer = self.layer(key)
+            if layer.locked and not set(fields) <= {"locked", "visible", "name"}:
+                raise LockedError(f"{layer.name} is locked; unlock it first to {name}")
+            changed = replace(layer, **fields)
+            if changed != layer:
+                self._set(name, tuple(changed if x.key == key else x for x in self._layers), merge_key)
+        return changed
+
+    def duplicate(self, key: int) -> Layer:
+        """A second layer with the same asset (rows are shared, not copied), unlocked, at the same place."""
+        with self._lock:
+            layer = self.layer(key)
+            copy = replace(layer, key=next(self._keys), name=f"{layer.name} copy", locked=False)
+            index = self._layers.index(layer) + 1
+            self._set(f"duplicate {layer.name}", (*self._layers[:index], copy, *self._layers[index:]))
+        return copy
+
+    def remove(self, key: int) -> None:
+        """Take a layer out of the scene.
+
+        Raises:
+            LockedError: it is locked.
+        """
+        with self._lock:
+            layer = self.layer(key)
+            if layer.locked:
+                raise LockedError(f"{layer.name} is locked; unlock it first to remove it")
+            self._set(f"remove {layer.name}", tuple(x for x in self._layers if x.key != key))
+
+    def undo(self) -> str | None:
+        """Take back the last edit; returns its name, or None if there is none."""
+        return self._step(self.history.undo, lambda edit: edit.before, "undo")
+
+    def redo(self) -> str | None:
+        """Make the last undone edit again; returns its name, or None if there is none."""
+        return self._step(self.history.redo, lambda edit: edit.after, "redo")
+
+    def save(self, key: int, path: Path) -> Gaussians:
+        """Write a layer to disk as it stands in the scene: hidden rows left out, its transform applied.
+
+        Raises:
+            FormatError: the suffix is not one that we write.
+        """
+        layer = self.layer(key)
+        asset = placed_asset(layer)
+        formats.write(path, asset)
+        self._saved[key] = layer
+        return asset
+
+    def unsaved(self) -> tuple[Layer, ...]:
+        """Layers whose rows or place differ from what is on disk."""
+        return tuple(layer for layer in self._layers if not _same_content(layer, self._saved.get(layer.key)))
+
+    def _set(self, cause: str, layers: tuple[Layer, ...], merge_key: str = "") -> None:
+        before = self._layers
+        self._layers = layers
+        self.history.record(Edit(cause, before, layers, merge_key))
+        self.events.publish(LayersChanged(before, layers, cause))
+
+    def _step(
+        self, take: Callable[[], Edit | None], pick: Callable[[Edit], tuple[Layer, ...]], verb: str
+    ) -> str | None:
+        with self._lock:
+            edit = take()
+            if edit is None:
+                return None
+            before, self._layers = self._layers, pick(edit)
+            self.events.publish(LayersChanged(before, self._layers, f"{verb} {edit.name}"))
+            return edit.name
+
+
+def placed_asset(layer: Layer) -> Gaussians:
+    """The layer's rows in world coordinates, without the hidden ones."""
+    asset = layer.asset
+    if layer.hidden_rows is not None:
+        asset = asset.keep(~layer.hidden_rows)
+    if (layer.wxyz, layer.position, layer.scale) != ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0):
+        asset = asset.transformed(layer.wxyz, layer.position, layer.scale)
+    return asset
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of a folder: of its files' names and hashes, in name order."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for part in sorted(p for p in path.iterdir() if p.is_file()):
+            digest.update(part.name.encode() + b"\0" + file_hash(part).encode())
+        return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _same_content(layer: Layer, saved: Layer | None) -> bool:
+    if saved is None or layer.asset is not saved.asset or layer.hidden_rows is not saved.hidden_rows:
+        return False
+    return (layer.wxyz, layer.position, layer.scale) == (saved.wxyz, saved.position, saved.scale)
+
+
+def _bytes_on_disk(path: Path) -> int:
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.iterdir() if p.is_file())
+    return path.stat().st_size if path.exists() else 0
+
+
+def _name_of(path: Path) -> str:
+    name = path.parent.name if path.name == "meta.json" else path.name
+    for suffix in (".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

@@ -1,0 +1,58 @@
+// Sixteen floats side by side, and sixteen truths: the one vector type that the kernels are written in.
+//
+// The same names exist three times: on AVX-512 (one register), on AVX2 (two registers) and in plain C++ (an array whose
+// loops the compiler vectorises for whatever it has, NEON included). Vectorisation that the fast paths rely on is
+// thereby certain: a rewrite cannot lose it silently. A Mask has one bit a lane; bits() gives them as an integer.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace h3d {
+constexpr int kLanes = 16;
+}
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include "lanes_avx512.h"
+#elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
+#include "lanes_avx2.h"
+#else
+#include "lanes_plain.h"
+#endif
+
+namespace h3d {
+
+inline Lanes operator*(float a, Lanes b) { return Lanes(a) * b; }
+inline Lanes operator*(Lanes a, float b) { return a * Lanes(b); }
+inline Lanes operator+(Lanes a, float b) { return a + Lanes(b); }
+inline Lanes operator-(Lanes a, float b) { return a - Lanes(b); }
+inline Lanes operator-(float a, Lanes b) { return Lanes(a) - b; }
+
+// 2^f for f in [0, 1), relative error below 2e-7 (degree 5, least maximum error with value 1 at 0).
+inline Lanes exp2_fraction(Lanes f) {
+    Lanes p(1.8671058e-3f);
+    p = fma(p, f, Lanes(9.0170819e-3f));
+    p = fma(p, f, Lanes(5.5799875e-2f));
+    p = fma(p, f, Lanes(2.4016446e-1f));
+    p = fma(p, f, Lanes(6.9315130e-1f));
+    return fma(p, f, Lanes(1.0f));
+}
+
+// log2 of positive, finite, normal lanes, absolute error below 3e-7 (atanh series on [sqrt(1/2), sqrt(2))).
+inline Lanes log2(Lanes x) {
+    Lanes mantissa, exponent;
+    split(x, mantissa, exponent);  // x = mantissa * 2^exponent, mantissa in [1, 2)
+    const Mask high = mantissa > Lanes(1.41421356f);
+    mantissa = select(high, mantissa * 0.5f, mantissa);
+    exponent = select(high, exponent + 1.0f, exponent);
+    const Lanes t = (mantissa - 1.0f) / (mantissa + 1.0f);
+    const Lanes t2 = t * t;
+    Lanes p(0.32059888f);                  // 2 / (9 ln 2)
+    p = fma(p, t2, Lanes(0.41219857f));    // 2 / (7 ln 2)
+    p = fma(p, t2, Lanes(0.57707801f));    // 2 / (5 ln 2)
+    p = fma(p, t2, Lanes(0.96179669f));    // 2 / (3 ln 2)
+    p = fma(p, t2, Lanes(2.88539008f));    // 2 / ln 2
+    return fma(p, t, exponent);
+}
+
+}  // namespace h3d

@@ -1,0 +1,367 @@
+// Stage 1: sixteen Gaussians at a time to camera space, screen space and colour; counts the tiles they touch.
+//
+// EWA: the 2D covariance is A A^T + eps2d I with A = J M R S (2 x 3; J the Jacobian of the perspective at the mean, its
+// angles clamped to 1.3 times the field of view). det(A A^T) is taken as the sum of squared 2 x 2 minors, which keeps
+// its digits for needles where the textbook difference loses them all. A row with a NaN or an infinity anywhere fails
+// one of the comparisons below and is not drawn: comparisons are written so that NaN is on the losing side.
+#include <atomic>
+#include <cstring>
+
+#include "cover.h"
+#include "harmonics.h"
+#include "lanes.h"
+#include "raster.h"
+
+namespace h3d {
+namespace {
+
+constexpr float kHalfLog2E = 0.72134752f;   // alpha = opacity 2^(-kHalfLog2E mahalanobis^2)
+constexpr float kOutline = 2.0f;            // standard deviations to the outline of ellipsoids and rings
+constexpr float kSolidOpacity = 0.2f;       // fainter Gaussians are not drawn as ellipsoids: they would hide the rest
+constexpr float kHuge = 1e30f;
+
+using Row = float[kLanes];
+
+struct Vec3 {
+    Lanes x, y, z;
+};
+
+// What is the same for all rows of a scene.
+struct View {
+    const SceneRows& rows;
+    const Settings& set;
+    const TileGrid& grid;
+    Shape shape;
+    float lim_x_low, lim_x_high, lim_y_low, lim_y_high;
+    int bases;  // evaluated
+};
+
+// What the first part of the projection hands to the second.
+struct Block {
+    int64_t row;  // in the scene
+    int count;
+    Mask alive;
+    Vec3 mean;
+    Lanes x, y, z, a, b, c, level;
+    Lanes left, right, top, bottom;  // tiles, ends excluded
+};
+
+View view_of(const SceneRows& rows, const Settings& set, const TileGrid& grid) {
+    const float w = static_cast<float>(set.width), h = static_cast<float>(set.height);
+    const float side_x = 0.3f * (0.5f * w / set.fx), side_y = 0.3f * (0.5f * h / set.fy);
+    int degree = rows.bases >= 16 ? 3 : rows.bases >= 9 ? 2 : rows.bases >= 4 ? 1 : 0;
+    degree = std::min(degree, set.sh_degree);
+    return {rows, set, grid, set.shape,
+            -(set.cx / set.fx + side_x), (w - set.cx) / set.fx + side_x,
+            -(set.cy / set.fy + side_y), (h - set.cy) / set.fy + side_y,
+            (degree + 1) * (degree + 1)};
+}
+
+// Column `k` of `count` rows of `stride` floats; lanes past the end are zero.
+Lanes column(const float* p, int stride, int k, int count) {
+    alignas(64) Row out = {};
+    for (int i = 0; i < count; i++) out[i] = p[i * stride + k];
+    return Lanes::load(out);
+}
+
+// Rows that may be drawn as far as opacity and depth tell, with their camera-space means.
+bool place(const View& view, Block& block, Vec3& camera, Lanes& opacity) {
+    const SceneRows& rows = view.rows;
+    const int n = block.count;
+    const float* means = rows.means + 3 * block.row;
+    const float* m = rows.to_camera;
+    block.mean = {column(means, 3, 0, n), column(means, 3, 1, n), column(means, 3, 2, n)};
+    const auto turned = [&](int r) {
+        return fma(Lanes(m[4 * r]), block.mean.x,
+                   fma(Lanes(m[4 * r + 1]), block.mean.y, fma(Lanes(m[4 * r + 2]), block.mean.z, Lanes(m[4 * r + 3]))));
+    };
+    camera.z = turned(2);
+    opacity = min(column(rows.opacities + block.row, 1, 0, n), Lanes(1.0f));
+    opacity = select(opacity <= Lanes(1.0f), opacity, Lanes(0.0f));
+    block.alive = (camera.z > Lanes(view.set.near_plane)) & (camera.z < Lanes(view.set.far_plane)) &
+                  (opacity >= Lanes(view.shape == Shape::ellipsoids ? kSolidOpacity : kMinOpacity));
+    if (rows.visible != nullptr) {
+        uint32_t shown = 0;
+        for (int i = 0; i < n; i++) shown |= static_cast<uint32_t>(rows.visible[block.row + i] != 0) << i;
+        block.alive = block.alive & Mask::from_bits(shown);
+    }
+    if (!any(block.alive)) return false;
+    camera.x = turned(0);
+    camera.y = turned(1);
+    block.z = camera.z;
+    return true;
+}
+
+// Columns of A = J M R S: p is its first row, q its second.
+struct Axes {
+    Lanes p[3], q[3];
+};
+
+Axes project_axes(const View& view, const Block& block, const Vec3& camera, Lanes inv_z) {
+    const Settings& set = view.set;
+    const float* m = view.rows.to_camera;
+    const int n = block.count;
+    const float* quats = view.rows.quats + 4 * block.row;
+    const float* scales = view.rows.scales + 3 * block.row;
+    const Lanes w = column(quats, 4, 0, n), x = column(quats, 4, 1, n);
+    const Lanes y = column(quats, 4, 2, n), z = column(quats, 4, 3, n);
+    const Lanes s = Lanes(2.0f) / fma(w, w, fma(x, x, fma(y, y, z * z)));
+    const Lanes sx = s * x, sy = s * y, sz = s * z;
+    const Lanes one(1.0f);
+    const Lanes rotation[3][3] = {
+        {one - fma(sy, y, sz * z), sx * y - sz * w, fma(sx, z, sy * w)},
+        {fma(sx, y, sz * w), one - fma(sx, x, sz * z), sy * z - sx * w},
+        {sx * z - sy * w, fma(sy, z, sx * w), one - fma(sx, x, sy * y)},
+    };
+    const Lanes tan_x = min(max(camera.x * inv_z, Lanes(view.lim_x_low)), Lanes(view.lim_x_high));
+    const Lanes tan_y = min(max(camera.y * inv_z, Lanes(view.lim_y_low)), Lanes(view.lim_y_high));
+    const Lanes jx = Lanes(set.fx) * inv_z, jy = Lanes(set.fy) * inv_z;
+    Lanes to_x[3], to_y[3];
+    for (int k = 0; k < 3; k++) {
+        to_x[k] = jx * fnma(tan_x, Lanes(m[8 + k]), Lanes(m[k]));
+        to_y[k] = jy * fnma(tan_y, Lanes(m[8 + k]), Lanes(m[4 + k]));
+    }
+    Axes axes;
+    for (int k = 0; k < 3; k++) {
+        const Lanes scale = column(scales, 3, k, n) * set.splat_scale;
+        axes.p[k] = scale * fma(to_x[0], rotation[0][k], fma(to_x[1], rotation[1][k], to_x[2] * rotation[2][k]));
+        axes.q[k] = scale * fma(to_y[0], rotation[0][k], fma(to_y[1], rotation[1][k], to_y[2] * rotation[2][k]));
+    }
+    return axes;
+}
+
+// The ellipse's a, b, c and level; see Splat.
+void outline(const View& view, const Axes& axes, Lanes opacity, Block& block) {
+    const auto& [p, q] = axes;
+    const Lanes eps(view.set.eps2d);
+    const Lanes sxx = fma(p[0], p[0], fma(p[1], p[1], p[2] * p[2]));
+    const Lanes syy = fma(q[0], q[0], fma(q[1], q[1], q[2] * q[2]));
+    const Lanes sxy = fma(p[0], q[0], fma(p[1], q[1], p[2] * q[2]));
+    const Lanes m01 = p[0] * q[1] - p[1] * q[0], m02 = p[0] * q[2] - p[2] * q[0], m12 = p[1] * q[2] - p[2] * q[1];
+    const Lanes sharp = fma(m01, m01, fma(m02, m02, m12 * m12));
+    const Lanes det = sharp + eps * (sxx + syy + eps);
+    const Lanes cyy = syy + eps;
+    const Lanes half(view.shape == Shape::splats ? kHalfLog2E : 1.0f / (kOutline * kOutline));
+    block.a = sqrt(half * (cyy / det));
+    block.b = Lanes(0.0f) - block.a * (sxy / cyy);
+    block.c = sqrt(half / cyy);
+    if (view.set.antialiased) opacity = opacity * sqrt(sharp / det);
+    if (view.shape == Shape::splats) {
+        block.alive = block.alive & (opacity >= Lanes(kMinOpacity));
+        block.level = log2(max(opacity, Lanes(kMinOpacity)));
+    } else {
+        block.level = opacity;
+    }
+}
+
+void disc(const View& view, Block& block) {
+    // Half a pixel more than the radius: the edge fades over one pixel.
+    const float radius = 0.5f * view.set.point_size + 0.5f;
+    block.a = block.c = Lanes(1.0f / radius);
+    block.b = Lanes(0.0f);
+    block.level = Lanes(radius);
+}
+
+// The box of tiles; rows outside the picture, and rows with a NaN, end here.
+void clip(const View& view, Block& block) {
+    const TileGrid& grid = view.grid;
+    const Lanes zero(0.0f), huge(kHuge);
+    const Lanes reach = view.shape == Shape::splats ? max(block.level + kLog2Cut, zero) : Lanes(1.0f);
+    const Lanes root = sqrt(reach), slope = block.b / block.c;
+    const Lanes ex = root * sqrt(fma(slope, slope, Lanes(1.0f))) / block.a, ey = root / block.c;
+    block.alive = block.alive & (abs(block.x) < huge) & (abs(block.y) < huge) & (abs(slope) < huge) & (ex < huge) &
+                  (ey < huge) & (block.a > zero) & (block.c > zero);
+    const auto first = [](Lanes low, int origin, int count) {
+        const Lanes tile = ceil((low - (kSlack + kTile - 0.5f)) * (1.0f / kTile)) - static_cast<float>(origin);
+        return min(max(tile, Lanes(0.0f)), Lanes(static_cast<float>(count)));
+    };
+    const auto last = [](Lanes high, int origin, int count) {
+        const Lanes tile = floor((high + (kSlack - 0.5f)) * (1.0f / kTile)) - static_cast<float>(origin - 1);
+        return min(max(tile, Lanes(0.0f)), Lanes(static_cast<float>(count)));
+    };
+    block.left = first(block.x - ex, grid.x0, grid.columns);
+    block.right = last(block.x + ex, grid.x0, grid.columns);
+    block.top = first(block.y - ey, grid.y0, grid.rows);
+    block.bottom = last(block.y + ey, grid.y0, grid.rows);
+    block.alive = block.alive & (block.left < block.right) & (block.top < block.bottom);
+}
+
+Vec3 direction_to(const View& view, const Block& block) {
+    const float* eye = view.rows.eye;
+    const Lanes x = block.mean.x - eye[0], y = block.mean.y - eye[1], z = block.mean.z - eye[2];
+    const Lanes inv = Lanes(1.0f) / sqrt(fma(x, x, fma(y, y, z * z)));
+    return {x * inv, y * inv, z * inv};
+}
+
+// Colours of the live rows into rgb; rows whose colour is not finite are dropped.
+void shade(const View& view, Block& block, Row rgb[3]) {
+    const Vec3 d = direction_to(view, block);
+    alignas(64) Row basis[16];
+    basis_at(d.x, d.y, d.z, view.bases, basis);
+    const float* sh = view.rows.sh + 3 * view.rows.bases * block.row;
+    for (uint32_t left = bits(block.alive); left != 0; left &= left - 1) {
+        const int i = std::countr_zero(left);
+        const float* s = sh + static_cast<int64_t>(3) * view.rows.bases * i;
+        float r = 0.5f, g = 0.5f, b = 0.5f;
+        for (int k = 0; k < view.bases; k++) {
+            r += basis[k][i] * s[3 * k];
+            g += basis[k][i] * s[3 * k + 1];
+            b += basis[k][i] * s[3 * k + 2];
+        }
+        rgb[0][i] = r, rgb[1][i] = g, rgb[2][i] = b;
+    }
+    const Lanes zero(0.0f), huge(kHuge);
+    for (int ch = 0; ch < 3; ch++) {
+        const Lanes value = Lanes::load(rgb[ch]);
+        block.alive = block.alive & (abs(value) < huge);
+        max(value, zero).store(rgb[ch]);
+    }
+}
+
+// 0.5 + 0.5 n, n the shortest axis in world axes, turned to the eye.
+void shade_normals(const View& view, Block& block, Row rgb[3]) {
+    alignas(64) Row mean[3];
+    block.mean.x.store(mean[0]), block.mean.y.store(mean[1]), block.mean.z.store(mean[2]);
+    uint32_t alive = bits(block.alive);
+    for (uint32_t left = alive; left != 0; left &= left - 1) {
+        const int i = std::countr_zero(left);
+        const float* s = view.rows.scales + 3 * (block.row + i);
+        const float* q = view.rows.quats + 4 * (block.row + i);
+        const float inv = 1.0f / std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+        const float w = q[0] * inv, x = q[1] * inv, y = q[2] * inv, z = q[3] * inv;
+        const float axes[3][3] = {{1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)},
+                                  {2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)},
+                                  {2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)}};
+        const float* n = axes[s[0] <= s[1] && s[0] <= s[2] ? 0 : s[1] <= s[2] ? 1 : 2];
+        float facing = 0.0f;
+        for (int k = 0; k < 3; k++) facing += n[k] * (mean[k][i] - view.rows.eye[k]);
+        const float sign = facing > 0.0f ? -0.5f : 0.5f;
+        for (int k = 0; k < 3; k++) {
+            const float* turn = view.rows.turn + 3 * k;
+            rgb[k][i] = 0.5f + sign * (turn[0] * n[0] + turn[1] * n[1] + turn[2] * n[2]);
+            if (!(std::fabs(rgb[k][i]) < kHuge)) alive &= ~(1u << i);
+        }
+    }
+    block.alive = Mask::from_bits(alive);
+}
+
+void drop_rows_with_bad_features(const View& view, Block& block) {
+    const int channels = view.set.channels;
+    uint32_t alive = bits(block.alive);
+    for (uint32_t left = alive; left != 0; left &= left - 1) {
+        const int i = std::countr_zero(left);
+        const float* f = view.rows.features + (block.row + i) * channels;
+        bool fine = true;
+        for (int k = 0; k < channels; k++) fine &= std::fabs(f[k]) < kHuge;
+        if (!fine) alive &= ~(1u << i);
+    }
+    block.alive = Mask::from_bits(alive);
+}
+
+// The splat's tiles, added to the chunk's counts.
+Cover cover_of(const View& view, const Splat& splat, int left, int top, int width, int height, uint32_t* counts) {
+    const TileGrid& grid = view.grid;
+    const auto add = [&](int row, int begin, int end) {
+        uint32_t* line = counts + static_cast<int64_t>(row) * grid.columns;
+        for (int column = begin; column < end; column++) line[column]++;
+    };
+    const float reach = reach_of(splat, view.shape);
+    Cover cover{static_cast<uint16_t>(left), static_cast<uint16_t>(top), 1, 1, 0};
+    if (width > 4 || height > 4) {
+        cover.width = kLarge;
+        for_each_row(splat, reach, grid, add);
+        return cover;
+    }
+    cover.width = static_cast<uint8_t>(width), cover.height = static_cast<uint8_t>(height);
+    const auto mark = [&](int row, int begin, int end) {
+        cover.mask |= static_cast<uint16_t>(((1u << (end - begin)) - 1u) << (4 * (row - top) + begin - left));
+        add(row, begin, end);
+    };
+    if (width == 1 || height == 1) {
+        // The ellipse reaches all sides of its box, so a box of one row or column is touched everywhere.
+        for (int row = top; row < top + height; row++) mark(row, left, left + width);
+    } else {
+        for_each_row(splat, reach, grid, [&](int row, int begin, int end) {
+            mark(row, std::max(begin, left), std::min(end, left + width));
+        });
+    }
+    return cover;
+}
+
+// Splats, depths and covers of the block's rows; returns how many are drawn.
+int write(const View& view, const Block& block, Row rgb[3], RasterState& state, uint32_t* counts) {
+    alignas(64) Row x, y, z, a, b, c, level, left, right, top, bottom;
+    block.x.store(x), block.y.store(y), block.z.store(z);
+    block.a.store(a), block.b.store(b), block.c.store(c), block.level.store(level);
+    block.left.store(left), block.right.store(right), block.top.store(top), block.bottom.store(bottom);
+    const int64_t first = view.rows.first + block.row;
+    std::memcpy(state.depths.data() + first, z, sizeof(float) * block.count);
+    Cover* covers = state.covers.data() + first;
+    std::memset(covers, 0, sizeof(Cover) * block.count);
+    const uint32_t alive = bits(block.alive);
+    for (uint32_t todo = alive; todo != 0; todo &= todo - 1) {
+        const int i = std::countr_zero(todo);
+        const Splat splat{x[i], y[i], a[i], b[i], c[i], level[i], {rgb[0][i], rgb[1][i], rgb[2][i]}};
+        state.splats[first + i] = splat;
+        const int l = static_cast<int>(left[i]), t = static_cast<int>(top[i]);
+        covers[i] = cover_of(view, splat, l, t, static_cast<int>(right[i]) - l, static_cast<int>(bottom[i]) - t, counts);
+    }
+    return std::popcount(alive);
+}
+
+int project_block(const View& view, Block& block, RasterState& state, uint32_t* counts) {
+    Vec3 camera;
+    Lanes opacity;
+    alignas(64) Row rgb[3] = {};
+    if (place(view, block, camera, opacity)) {
+        const Lanes inv_z = Lanes(1.0f) / camera.z;
+        block.x = fma(Lanes(view.set.fx), camera.x * inv_z, Lanes(view.set.cx));
+        block.y = fma(Lanes(view.set.fy), camera.y * inv_z, Lanes(view.set.cy));
+        if (view.shape == Shape::points) {
+            disc(view, block);
+        } else {
+            outline(view, project_axes(view, block, camera, inv_z), opacity, block);
+        }
+        clip(view, block);
+    }
+    if (any(block.alive) && view.rows.features != nullptr) drop_rows_with_bad_features(view, block);
+    if (any(block.alive)) {
+        if (view.set.normals) {
+            shade_normals(view, block, rgb);
+        } else {
+            shade(view, block, rgb);
+        }
+    }
+    if (any(block.alive)) return write(view, block, rgb, state, counts);
+    std::memset(state.covers.data() + view.rows.first + block.row, 0, sizeof(Cover) * block.count);
+    return 0;
+}
+
+}  // namespace
+
+bool project(const Frame& frame, RasterState& state, Pool& pool, Stats& stats) {
+    std::atomic<int64_t> visible{0};
+    const int64_t chunks = static_cast<int64_t>(state.chunk_starts.size()) - 1;
+    const bool done = pool.run(chunks, frame.cancel, [&](int, int64_t chunk) {
+        uint32_t* counts = state.counts.data() + chunk * state.grid.size();
+        std::memset(counts, 0, sizeof(uint32_t) * state.grid.size());
+        int64_t drawn = 0;
+        for (const SceneRows& rows : frame.scenes) {
+            const View view = view_of(rows, frame.settings, state.grid);
+            const int64_t begin = std::max(state.chunk_starts[chunk] - rows.first, int64_t{0});
+            const int64_t end = std::min(state.chunk_starts[chunk + 1] - rows.first, rows.count);
+            for (int64_t row = begin; row < end; row += kLanes) {
+                Block block{};
+                block.row = row;
+                block.count = static_cast<int>(std::min<int64_t>(kLanes, end - row));
+                drawn += project_block(view, block, state, counts);
+                if ((row & 0xfff) == 0 && frame.cancel.is_set()) return;
+            }
+        }
+        visible += drawn;
+    });
+    stats.visible = visible;
+    return done && !frame.cancel.is_set();
+}
+
+}  // namespace h3d
