@@ -19,6 +19,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .figures.render_verb import RenderConfig, render_command
+
 Backend = Literal["auto", "cpu", "cuda"]
 
 
@@ -46,10 +48,9 @@ class ViewOptions:
 
 def view(options: ViewOptions) -> None:
     """Serve the viewer until Ctrl-C."""
-    from h3d.assets import DEMO_SCENE
     from h3d.renderers import backends, set_num_threads
 
-    from .guard import start_guarded.viser
+    from .guard import start_guarded_server
     from .panels.camera import AXES
     from .session import Settings
     from .viewer import Viewer
@@ -59,16 +60,16 @@ def view(options: ViewOptions) -> None:
 
     if options.threads > 0:
         set_num_threads(options.threads)
-    backends.require(options.backend)
-    scenes = options.scenes or (DEMO_SCENE,)
-    folders = AllowedFolders(_folder_of(path) for path in options.scenes or (Path.cwd(),))
+    backends.choose(options.backend)  # A backend that does not work here is said before anything is read.
+    scenes = options.scenes or (_demo_scene(),)
+    folders = AllowedFolders.given(options.scenes or (Path.cwd(),))
     workspace = Workspace(RecentScenes() if options.scenes else None)
     _read_scenes(workspace, scenes)
     workspace.recent = RecentScenes()
-    guarded = start_guarded.viser(host=options.host, port=options.port, token=options.token)
+    guarded = start_guarded_server(host=options.host, port=options.port, token=options.token)
     settings = Settings(backend=options.backend, up=AXES[options.up])
     viewer = Viewer(guarded.viser, workspace, folders, settings)
-    print(f"h3d-view: {backends.describe()}", file=sys.stderr)
+    print(f"h3d-view: {backends.describe(options.backend)}", file=sys.stderr)
     for line in guarded.notes:
         print(f"h3d-view: {line}", file=sys.stderr)
     print(f"h3d-view: {guarded.url}", flush=True)
@@ -87,9 +88,7 @@ def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
     print(formats.describe(file))
 
 
-def convert(
-    source: Annotated[Path, tyro.conf.Positional], target: Annotated[Path, tyro.conf.Positional]
-) -> None:
+def convert(source: Annotated[Path, tyro.conf.Positional], target: Annotated[Path, tyro.conf.Positional]) -> None:
     """Read a scene in one format and write it in another; the suffix of the target decides."""
     from h3d.models import formats
 
@@ -98,10 +97,23 @@ def convert(
     print(f"{target}: {len(gaussians):,} Gaussians, {target.stat().st_size / 2**20:.2f} MiB")
 
 
+def render(config: tyro.conf.OmitArgPrefixes[RenderConfig]) -> None:
+    """Render a scene into a picture, by the same code as the viewer's captures."""
+    start = time.perf_counter()
+
+    def show(share: float) -> None:
+        elapsed = time.perf_counter() - start
+        if sys.stderr.isatty() and elapsed > 1.0 and share > 0.0:
+            left = elapsed / share - elapsed
+            print(f"\r{100 * share:3.0f} %, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+
+    render_command(config, progress=show)
+    print(f"{config.output}: {config.output.stat().st_size / 2**10:,.0f} KiB in {time.perf_counter() - start:.1f} s")
+
+
 def main() -> None:
     """Entry point of `h3d`."""
     from .bench.verb import bench
-    from .figures.render_verb import render
 
     verbs: dict[str, Callable[..., None]] = {"render": render, "info": info, "convert": convert, "bench": bench}
     _run(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="h3d", description="Scenes without a browser."))
@@ -115,19 +127,19 @@ def view_main() -> None:
 def _run(command: Callable[[], object]) -> None:
     """Run a verb; what a person can put right becomes one sentence and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    from .guard import GuardError
-
     try:
         command()
-    except (ValueError, OSError, GuardError) as error:  # FormatError is a ValueError.
+    except (ValueError, OSError, RuntimeError) as error:  # FormatError and GuardError are among these.
         print(f"h3d: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _folder_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _demo_scene() -> Path:
+    from h3d.assets import DEMO_SCENE
+
+    return DEMO_SCENE
 
 
 def _read_scenes(workspace, scenes: tuple[Path, ...]) -> None:  # noqa: ANN001

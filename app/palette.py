@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import viser
 
 from .figures.display import Mode, Shape
 from .panels.camera import AXES, CameraPanel
@@ -31,7 +32,7 @@ class Command:
         if self.hotkey is None:
             return ""
         names = {"arrowleft": "←", "arrowright": "→", "arrowup": "↑", "arrowdown": "↓"}
-        key = names.get(self.hotkey, self.hotkey)
+        key = str(names.get(self.hotkey, self.hotkey))
         return f"{self.modifier.replace('cmd/', '')}+{key}" if self.modifier else key
 
 
@@ -78,7 +79,14 @@ def register(session: Session, table: list[Command]) -> None:
     """Put the commands into the tab's palette and bind their keys."""
     for command in table:
         handle = session.client.gui.add_command(command.label, hotkey=command.hotkey, modifier=command.modifier)
-        handle.on_trigger(lambda _, run=command.run: run())
+        handle.on_trigger(_triggering(command.run))
+
+
+def _triggering(run: Callable[[], object]) -> Callable[[viser.CommandEvent], None]:
+    def trigger(_: viser.CommandEvent) -> None:
+        run()
+
+    return trigger
 
 
 def _scale(session: Session, factor: float) -> None:

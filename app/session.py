@@ -22,6 +22,7 @@ from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rot
 
 from .figures import compare, framing, images
 from .figures.display import Display
+from .figures.images import Backend
 from .flight import fly
 from .render_loop import MAX_IN_FLIGHT, Drawn, RenderLoop
 from .workspace.comparing import CompareSettings
@@ -55,7 +56,7 @@ REPEAT_ERROR_SECONDS = 5.0
 class Settings:
     """What the command line decides for all tabs."""
 
-    backend: str = "auto"
+    backend: Backend = "auto"
     display: Display = field(default_factory=Display)
     up: tuple[float, float, float] = (0.0, -1.0, 0.0)
 
@@ -200,7 +201,7 @@ class Session:
         width, height = self.full_size()
         fov = float(self.client.camera.fov)
         camera = framing.frame_camera(
-            layers, direction=direction, up=self.up, fov_y_radians=fov, width=width, height=height
+            layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
         )
         return camera, float(np.linalg.norm(bounds[0] - camera.position))
 
@@ -228,8 +229,10 @@ class Session:
             return False
         ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
         target = camera.position + camera.camera_to_world[:3, :3] @ (ray * float(picture.depth[0, 0]))
-        self.goto(look_at(camera.position, target, self.up, fov_y_radians=camera.fov_y_radians),
-                  distance=float(np.linalg.norm(target - camera.position)))  # fmt: skip
+        self.goto(
+            look_at(camera.position, target, self.up, fov_y_radians=camera.fov_y_radians),
+            distance=float(np.linalg.norm(target - camera.position)),
+        )
         return True
 
     # What is drawn: `Source` of the render loop.
@@ -275,7 +278,7 @@ class Session:
             picture = images.render(subject, camera, depth=depth, cancel=cancel, backend=self.settings.backend)
         else:
             picture = compare.render(subject, camera, cancel=cancel, backend=self.settings.backend)
-        return Drawn(picture, width, height, dict(picture.stats))
+        return Drawn(picture, width, height, picture.stats or {})
 
     def settled(self, cancel: CancelFlag) -> None:
         subject = self.subject()
@@ -285,7 +288,7 @@ class Session:
         shrink = min(1.0, MEASURE_HEIGHT / height)
         camera = self.camera(max(1, round(width * shrink)), max(1, round(height * shrink)))
         metrics = compare.measure(subject, camera, cancel=cancel, backend=self.settings.backend)
-        self.events.publish(Measured(metrics.sentence()))
+        self.events.publish(Measured(_sentence(metrics)))
 
     # Where it goes: `Sink` of the render loop.
 
@@ -319,6 +322,14 @@ class Session:
             if added or self.selected not in keys:
                 self.select(added[-1] if added else (event.after[-1].key if event.after else None))
             self.loop.request("change")
+
+
+def _sentence(metrics: compare.Metrics) -> str:
+    psnr = "equal" if math.isinf(metrics.psnr_db) else f"{metrics.psnr_db:.2f} dB"
+    return (
+        f"PSNR {psnr}, SSIM {metrics.ssim:.4f}. A: {metrics.count_a:,} Gaussians, {metrics.drawn_a:,} in view; "
+        f"B: {metrics.count_b:,}, {metrics.drawn_b:,} in view."
+    )
 
 
 def _thin(depth: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:  # [h, w] -> [h', w']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Any, cast
 
 import viser
 
@@ -96,8 +97,8 @@ class Viewer:
         """Two quick clicks set the orbit's pivot; a shift-click puts the wipe's line there."""
         last = (0.0, (0.0, 0.0))
 
-        @session.client.scene.on_click()
-        async def _(event: viser.SceneClickEvent) -> None:
+        # Coroutines run in order on the server's own loop; plain functions would race each other through a pool.
+        async def plain_click(event: viser.SceneClickEvent) -> None:
             nonlocal last
             (then, (x, y)), now = last, time.monotonic()
             near = abs(event.screen_pos[0] - x) + abs(event.screen_pos[1] - y) < DOUBLE_CLICK_DISTANCE
@@ -106,8 +107,10 @@ class Viewer:
                 last = (0.0, (0.0, 0.0))
                 threading.Thread(target=session.pivot_at, args=event.screen_pos, name="pivot", daemon=True).start()
 
-        @session.client.scene.on_click(modifier="shift")
-        async def _(event: viser.SceneClickEvent) -> None:
+        async def shift_click(event: viser.SceneClickEvent) -> None:
             if session.compare.mode == "wipe":
                 x, y = event.screen_pos
                 session.set_compare(split=x if session.compare.orientation == "vertical" else y)
+
+        session.client.scene.on_click()(cast(Any, plain_click))
+        session.client.scene.on_click(modifier="shift")(cast(Any, shift_click))

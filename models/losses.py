@@ -36,9 +36,9 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:  # [..., H, W, C] tw
 def ssim(a: torch.Tensor, b: torch.Tensor, padding: Padding = "valid") -> torch.Tensor:  # [..., H, W, C] twice
     """Structural similarity, 1 for equal pictures.
 
-    `padding`: "valid" counts only windows that lie whole inside the picture (the paper's and scikit-image's way, the one
-    to report; both sides must be >= 11); "same" counts one window a pixel with zeros outside, as 3DGS does in training,
-    which raises the value a little where both borders are black.
+    `padding`: "valid" counts only windows that lie whole inside the picture (the paper's and scikit-image's way, the
+    one to report; both sides must be >= 11); "same" counts one window a pixel with zeros outside, as 3DGS does in
+    training, which raises the value a little where both borders are black.
     """
     _check(a, b)
     height, width, channels = a.shape[-3:]

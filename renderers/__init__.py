@@ -21,3 +21,19 @@ Backends
 
 The bottom floor: it imports nothing of `h3d.models` or `h3d.app`.
 """
+
+from .backends import num_threads, set_num_threads
+from .cancel import CancelFlag, Cancelled
+from .gaussians import RasterOptions, Rendered, SplatScene, rasterize_gaussians, rasterize_scenes
+
+__all__ = [
+    "CancelFlag",
+    "Cancelled",
+    "RasterOptions",
+    "Rendered",
+    "SplatScene",
+    "num_threads",
+    "rasterize_gaussians",
+    "rasterize_scenes",
+    "set_num_threads",
+]

@@ -1,4 +1,4 @@
-"""Colour maps as tables of 256 colours, built from a few anchors by interpolation in OKLab, where equal steps look equal.
+"""Colour maps as tables of 256 colours, interpolated between anchors in OKLab, where equal steps look equal.
 
 `SEQUENTIAL` rises evenly in lightness from dark violet over green to yellow; `HEAT` from black over red to pale yellow;
 `DIVERGING` is symmetric about near-white, blue below and red above. Anchors are sRGB. Source: OKLab, Ottosson 2020.
@@ -54,7 +54,7 @@ NEAR_BRIGHT = SEQUENTIAL[::-1]
 
 
 def colored(values: np.ndarray, table: np.ndarray, low: float, high: float) -> np.ndarray:  # [...], [256, 3]
-    """Colours [..., 3] float32 of `values`, `low` at the first entry of the table and `high` at the last; ends clamp."""
+    """Colours [..., 3] float32 of `values`: `low` is the first entry of the table, `high` the last; ends clamp."""
     return np.take(table, indices(values, low, high), axis=0)
 
 

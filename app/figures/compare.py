@@ -7,15 +7,15 @@ Letters: a is the first view (left or upper), b the second; h rows, w columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from typing_extensions import assert_never
 
 from h3d.models import losses
+from h3d.renderers import CancelFlag
 from h3d.renderers.cameras import Camera
 
 from . import colormaps, images, stamps
@@ -34,7 +34,8 @@ class Comparison:
     a: View
     b: View
     mode: CompareMode = "wipe"
-    """wipe: a before the line, b behind it; side_by_side: each in half of the width; difference: b - a in false colour; flip: one of them."""
+    """wipe: a before the line, b behind it; side_by_side: each in half of the width; difference: b - a in false colour;
+    flip: one of them."""
     split: float = 0.5
     """Where the wipe's line stands, as a share of the picture from the left (or the top)."""
     orientation: Literal["vertical", "horizontal"] = "vertical"
@@ -75,7 +76,7 @@ class ComparisonPainter:
     stamps: tuple[Stamp, ...] = ()
     legend: Legend | None = None
 
-    def picture(self, rect: Rect | None = None, *, depth: bool = False, cancel: Any = None) -> Picture:
+    def picture(self, rect: Rect | None = None, *, depth: bool = False, cancel: CancelFlag | None = None) -> Picture:
         """The rectangle (None = all of it) as 8-bit colours over each view's own background."""
         rect = rect or (0, 0, self.camera.width, self.camera.height)
         if self.comparison.mode == "difference":
@@ -88,13 +89,17 @@ class ComparisonPainter:
         stamps.stamp_onto_bytes(self.stamps, drawn.pixels, rect[:2])
         return Picture(drawn.pixels, drawn.alpha, drawn.depth, drawn.stats, self.legend)
 
-    def tile(self, rect: Rect | None = None, *, samples: int = 1, depth: bool = False, cancel: Any = None) -> Tile:
+    def tile(
+        self, rect: Rect | None = None, *, samples: int = 1, depth: bool = False, cancel: CancelFlag | None = None
+    ) -> Tile:
         """The rectangle as premultiplied floats over nothing; a difference is opaque."""
         rect = rect or (0, 0, self.camera.width, self.camera.height)
         height, width = rect[3] - rect[1], rect[2] - rect[0]
         rgb, alpha = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
         if self.comparison.mode == "difference":
-            first, second = (_opaque(side, side.tile(rect, samples=samples, cancel=cancel)) for side in (self.a, self.b))
+            first, second = (
+                _opaque(side, side.tile(rect, samples=samples, cancel=cancel)) for side in (self.a, self.b)
+            )
             rgb[:], alpha[:] = self._false_color(second - first), 1.0
         else:
             for side, there, here in self._parts(rect):
@@ -103,7 +108,7 @@ class ComparisonPainter:
         stamps.stamp_onto(self.stamps, rgb, alpha, rect[:2])
         return Tile(rgb, alpha)
 
-    def _joined_pictures(self, rect: Rect, depth: bool, cancel: Any) -> Picture:
+    def _joined_pictures(self, rect: Rect, depth: bool, cancel: CancelFlag | None) -> Picture:
         height, width = rect[3] - rect[1], rect[2] - rect[0]
         pixels, alpha = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.float32)
         z = np.zeros((height, width), np.float32) if depth else None
@@ -151,7 +156,7 @@ def split_at(comparison: Comparison, pixels: int) -> int:
 
 
 def painter(
-    comparison: Comparison, camera: Camera, *, backend: Backend = "auto", cancel: Any = None
+    comparison: Comparison, camera: Camera, *, backend: Backend = "auto", cancel: CancelFlag | None = None
 ) -> ComparisonPainter:
     """What draws `comparison` from `camera`; measures now what all rectangles share.
 
@@ -175,13 +180,20 @@ def painter(
 
 
 def render(
-    comparison: Comparison, camera: Camera, *, depth: bool = False, cancel: Any = None, backend: Backend = "auto"
+    comparison: Comparison,
+    camera: Camera,
+    *,
+    depth: bool = False,
+    cancel: CancelFlag | None = None,
+    backend: Backend = "auto",
 ) -> Picture:
     """The comparison as one picture for a screen."""
     return painter(comparison, camera, backend=backend, cancel=cancel).picture(depth=depth, cancel=cancel)
 
 
-def measure(comparison: Comparison, camera: Camera, *, cancel: Any = None, backend: Backend = "auto") -> Metrics:
+def measure(
+    comparison: Comparison, camera: Camera, *, cancel: CancelFlag | None = None, backend: Backend = "auto"
+) -> Metrics:
     """PSNR and SSIM of the two whole 8-bit pictures that `camera` takes, and the counts behind them."""
     first = images.render(comparison.a, camera, cancel=cancel, backend=backend)
     second = images.render(comparison.b, camera, cancel=cancel, backend=backend)
@@ -209,7 +221,7 @@ def _strongest(change: np.ndarray) -> np.ndarray:  # [h, w, 3] -> [h, w]
     return np.where(high >= -low, high, low)
 
 
-def _measured_range(comparison: Comparison, camera: Camera, backend: Backend, cancel: Any) -> float:
+def _measured_range(comparison: Comparison, camera: Camera, backend: Backend, cancel: CancelFlag | None) -> float:
     """A round number that nearly all changes of a small picture stay below."""
     small = images.shrunk(camera, DIFFERENCE_SIDE)
     sides = [images.render(view, small, cancel=cancel, backend=backend) for view in (comparison.a, comparison.b)]
@@ -251,8 +263,11 @@ def _names(
     if mode == "flip":
         return [stamps.label(first if comparison.show == "a" else second, unit, unit, unit)]
     if mode == "difference":
-        return [stamps.label(f"A: {first}", unit, unit, unit), stamps.label(f"B: {second}", width - unit, unit, unit, align="right")]
-    if mode == "side_by_side" or mode == "wipe":
+        return [
+            stamps.label(f"A: {first}", unit, unit, unit),
+            stamps.label(f"B: {second}", width - unit, unit, unit, align="right"),
+        ]
+    if mode in ("side_by_side", "wipe"):
         if upright:
             right = at + unit if mode == "side_by_side" else width - unit
             side = "left" if mode == "side_by_side" else "right"

@@ -25,7 +25,8 @@ class Display:
     """The settings of one picture."""
 
     mode: Mode = "rgb"
-    """What a pixel shows: colour, expected depth, alpha, normals (shortest axis), contribution heat, or the Gaussian that contributes most."""
+    """What a pixel shows: colour, expected depth, alpha, normals (shortest axis), contribution heat, or the Gaussian
+    that contributes most."""
     shape: Shape = "splats"
     """How a Gaussian is drawn: as itself, as a point, as a shaded ellipsoid, or as the ring of its outline."""
     sh_degree: int = 3

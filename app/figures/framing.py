@@ -52,7 +52,9 @@ def frame_camera(
         points, size = np.zeros((1, 3)), 0.5
     center, radius = _bounds(points, size)
     toward_eye = np.asarray(direction, np.float64) / np.linalg.norm(direction)
-    camera = look_at(center + toward_eye, center, np.asarray(up), fov_y_radians=fov_y_radians, width=width, height=height)
+    camera = look_at(
+        center + toward_eye, center, np.asarray(up), fov_y_radians=fov_y_radians, width=width, height=height
+    )
     near_center = points[np.linalg.norm(points - center, axis=1) <= radius]
     local = (near_center - center) @ camera.camera_to_world[:3, :3]  # right, down, forward from the centre
     half_height = FILL * math.tan(0.5 * fov_y_radians)

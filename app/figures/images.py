@@ -2,13 +2,14 @@
 
 `render` is the viewer's way (uint8 straight from the kernel where a mode allows it), `render_float` the way of captures
 (floats over nothing, so that any background, margin or bit depth can follow). Both go through a `ViewPainter`, which
-holds what the whole picture shares - ranges of colour maps, colours of Gaussians - so that any rectangle of a picture is
-the same, bit for bit, as that part of the whole.
+holds what the whole picture shares (ranges of colour maps, colours of Gaussians), so that any rectangle of a picture
+is the same, bit for bit, as that part of the whole.
 Letters: h rows, w columns of the rectangle; N Gaussians of all layers in order; colours are sRGB in [0, 1].
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing_extensions import assert_never
 
 from h3d.app.workspace.scene import Layer
 from h3d.models.gaussians import Gaussians
-from h3d.renderers import RasterOptions, Rendered, SplatScene, harmonics, rasterize_scenes
+from h3d.renderers import CancelFlag, RasterOptions, Rendered, SplatScene, harmonics, rasterize_scenes
 from h3d.renderers.cameras import Camera
 
 from . import colormaps
@@ -75,7 +76,7 @@ class ViewPainter:
     row_colors: np.ndarray | None = None  # [N + 1, 3] float32, of mode top_id; the first is for "nothing"
     legend: Legend | None = None
 
-    def picture(self, rect: Rect | None = None, *, depth: bool = False, cancel: Any = None) -> Picture:
+    def picture(self, rect: Rect | None = None, *, depth: bool = False, cancel: CancelFlag | None = None) -> Picture:
         """The rectangle (None = all of it) as 8-bit colours over the display's background."""
         display = self.view.display
         direct = display.mode in ("rgb", "normals", "contribution")
@@ -91,7 +92,9 @@ class ViewPainter:
         pixels = rendered.rgb[0].cpu().numpy() if direct else self._painted_bytes(rendered, alpha, z)
         return Picture(pixels, alpha, z if depth else None, rendered.stats, self.legend)
 
-    def tile(self, rect: Rect | None = None, *, samples: int = 1, depth: bool = False, cancel: Any = None) -> Tile:
+    def tile(
+        self, rect: Rect | None = None, *, samples: int = 1, depth: bool = False, cancel: CancelFlag | None = None
+    ) -> Tile:
         """The rectangle as floats over nothing, the mean of `samples` x `samples` points of every pixel."""
         mode = self.view.display.mode
         rendered = self._rasterized(rect, depth=depth or mode == "depth", cancel=cancel, samples=samples)
@@ -116,7 +119,7 @@ class ViewPainter:
         rect: Rect | None,
         *,
         depth: bool,
-        cancel: Any,
+        cancel: CancelFlag | None,
         samples: int = 1,
         rgb_dtype: Literal["float32", "uint8"] = "float32",
         background: tuple[float, float, float] = (0.0, 0.0, 0.0),
@@ -151,8 +154,8 @@ class ViewPainter:
         return np.take(_present(self.row_colors), rows + 1, axis=0)
 
 
-def painter(view: View, camera: Camera, *, backend: Backend = "auto", cancel: Any = None) -> ViewPainter:
-    """What draws `view` from `camera`: measures now what all rectangles share (a small or first picture, in some modes).
+def painter(view: View, camera: Camera, *, backend: Backend = "auto", cancel: CancelFlag | None = None) -> ViewPainter:
+    """What draws `view` from `camera`: measures now what all rectangles share (some modes draw a first picture).
 
     Raises:
         Cancelled: `cancel` was set meanwhile.
@@ -184,7 +187,7 @@ def render(
     *,
     rect: Rect | None = None,
     depth: bool = False,
-    cancel: Any = None,
+    cancel: CancelFlag | None = None,
     backend: Backend = "auto",
 ) -> Picture:
     """The picture (or its rectangle) for a screen: 8 bits over the display's background."""
@@ -198,7 +201,7 @@ def render_float(
     rect: Rect | None = None,
     samples: int = 1,
     depth: bool = False,
-    cancel: Any = None,
+    cancel: CancelFlag | None = None,
     backend: Backend = "auto",
 ) -> Tile:
     """The picture (or its rectangle) as premultiplied floats over nothing."""
@@ -257,15 +260,19 @@ def _options(display: Display, backend: Backend) -> RasterOptions:
     )
 
 
-def _rasterize(scenes: tuple[SplatScene, ...], camera: Camera, options: RasterOptions, cancel: Any) -> Rendered:
+def _rasterize(
+    scenes: tuple[SplatScene, ...], camera: Camera, options: RasterOptions, cancel: CancelFlag | None
+) -> Rendered:
     viewmats = torch.from_numpy(camera.viewmat)[None]
     Ks = torch.from_numpy(camera.K)[None]
     return rasterize_scenes(scenes, viewmats, Ks, camera.width, camera.height, options=options, cancel=cancel)
 
 
-def _depth_range(plain: ViewPainter, cancel: Any) -> tuple[float, float]:
+def _depth_range(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[float, float]:
     """The range that nearly all visible depths lie in, from a small picture of the whole view."""
-    camera = shrunk(plain.camera, RANGE_SIDE)
+    # Always of one size, also for smaller pictures: a preview and its full picture share the range.
+    factor = RANGE_SIDE / max(plain.camera.width, plain.camera.height)
+    camera = _scaled(plain.camera, factor)
     options = replace(_options(plain.view.display, plain.backend), sh_degree=0)
     rendered = _rasterize(plain.scenes, camera, options, cancel)
     seen = _present(rendered.depth)[rendered.alpha > 0.5]
@@ -277,7 +284,7 @@ def _depth_range(plain: ViewPainter, cancel: Any) -> tuple[float, float]:
     return float(near), float(max(far, near + 1e-6 * max(1.0, abs(near))))
 
 
-def _heat_scenes(plain: ViewPainter, cancel: Any) -> tuple[SplatScene, ...]:
+def _heat_scenes(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[SplatScene, ...]:
     """The scenes with every Gaussian in the colour of the largest share (alpha * T) that it has of any pixel."""
     if len(plain.scenes) == 0:
         return ()
@@ -294,12 +301,17 @@ def _heat_scenes(plain: ViewPainter, cancel: Any) -> tuple[SplatScene, ...]:
 
 def _row_keys(layer: Layer) -> np.ndarray:
     """A key per row that stays with the Gaussian: its id, told apart from those of other layers."""
-    return layer.asset.ids.cpu().numpy() + (np.int64(layer.key + 1) << 40)
+    # Not by the layer's key: the same scene opened another day gets the same colours.
+    source = zlib.crc32((layer.sha256 or layer.name).encode("utf-8"))
+    return layer.asset.ids.cpu().numpy() ^ (np.int64(source) << 31)
 
 
 def shrunk(camera: Camera, side: int) -> Camera:
     """The camera with its longer side cut down to `side` pixels."""
-    factor = min(1.0, side / max(camera.width, camera.height))
+    return _scaled(camera, min(1.0, side / max(camera.width, camera.height)))
+
+
+def _scaled(camera: Camera, factor: float) -> Camera:
     return camera.resized(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
 
 

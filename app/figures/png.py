@@ -1,4 +1,4 @@
-"""PNG files written row strip by row strip, so that a picture larger than memory can be saved; and their text read back.
+"""PNG files written strip by strip, so that a picture larger than memory can be saved; and their text read back.
 
 The same pixels and the same text give the same bytes: no time is stored, filters are chosen by a fixed rule and the
 compressor sees the same stream however the rows were cut into strips.
@@ -63,7 +63,7 @@ class PngWriter:
         self._rows_written = 0
         self._sample_bytes = bit_depth // 8
         self._last_row = np.zeros(width * channels * self._sample_bytes, np.uint8)
-        self._compressor = zlib.compressobj(COMPRESSION_LEVEL)
+        self._compressor = zlib.compressobj(COMPRESSION_LEVEL, strategy=zlib.Z_FILTERED)
         self._pending = bytearray()
 
     def write(self, rows: np.ndarray) -> None:  # [h, w, C] uint8 or uint16, as the bit depth says
@@ -140,7 +140,7 @@ def read_text(path: Path, keyword: str) -> str | None:
 
 
 def _filtered(data: np.ndarray, above: np.ndarray, stride: int) -> bytes:  # [h, B] uint8, [h, B] uint8
-    """The rows with their filter bytes; of None, Sub, Up, Average, Paeth each row takes the one of least absolute sum."""
+    """The rows with filter bytes; of None, Sub, Up, Average, Paeth each row takes the one of least absolute sum."""
     left, corner = np.zeros_like(data), np.zeros_like(data)
     left[:, stride:] = data[:, :-stride]
     corner[:, stride:] = above[:, :-stride]

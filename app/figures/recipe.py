@@ -13,7 +13,6 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,13 @@ class RecipeError(ValueError):
 
 
 def recipe_of(
-    subject: View | Comparison, camera: Camera, settings: Mapping[str, Any], backend: str, legend: Sequence[Any] | None
+    subject: View | Comparison,
+    camera: Camera,
+    settings: Mapping[str, Any],
+    *,
+    backend: str,
+    legend: Sequence[Any] | None,
+    suffix: str = ".png",
 ) -> dict[str, Any]:
     """The recipe of a capture, ready for JSON. `settings` are the fields of its CaptureSettings."""
     layers = _layers_of(subject)
@@ -58,7 +63,7 @@ def recipe_of(
         parts = {f.name: getattr(subject, f.name) for f in fields(subject) if f.name not in ("a", "b")}
         sides = {"a": _view_to_json(subject.a, layers), "b": _view_to_json(subject.b, layers)}
         recipe["comparison"] = {**parts, **sides}
-    recipe["command"] = _command(subject, layers, recipe)
+    recipe["command"] = _command(subject, layers, recipe, suffix)
     return recipe
 
 
@@ -82,7 +87,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path.name}: no recipe can be read: {error}") from error
     if text is None:
-        raise RecipeError(f"{path.name}: the picture carries no recipe of h3d-view; give --camera and the rest by flags")
+        raise RecipeError(
+            f"{path.name}: the picture carries no recipe of h3d-view; give --camera and the rest by flags"
+        )
     try:
         recipe = json.loads(text)
     except ValueError as error:
@@ -181,18 +188,18 @@ def _view_from_json(entry: dict[str, Any], layers: list[Layer]) -> View:
     return View(tuple(layers[int(index)] for index in entry["layers"]), Display(background=(r, g, b), **display))
 
 
-def _command(subject: View | Comparison, layers: list[Layer], recipe: dict[str, Any]) -> str:
-    """The shell line that makes the picture again: by flags where they can say it all, else after the picture itself."""
+def _command(subject: View | Comparison, layers: list[Layer], recipe: dict[str, Any], suffix: str) -> str:
+    """The shell line that makes the picture again: by flags where they can say it all, else after the picture."""
     files = [shlex.quote(entry["file"]) for entry in recipe["scenes"]]
     plain = all(
         layer.hidden_rows is None and layer.scale == 1.0 and not any(layer.position) and not any(layer.wxyz[1:])
         for layer in layers
     )
     if not isinstance(subject, View) or not plain:
-        return f"h3d render {' '.join(files)} --like OUT.png -o AGAIN.png"
+        return f"h3d render {' '.join(files)} --like OUT{suffix} -o AGAIN{suffix}"
     camera = json.dumps(recipe["camera"], separators=(",", ":"))
     flags = {**recipe["view"]["display"], **recipe["capture"]}
-    words = ["h3d", "render", *files, "-o", "OUT.png", "--camera", shlex.quote(camera)]
+    words = ["h3d", "render", *files, "-o", f"OUT{suffix}", "--camera", shlex.quote(camera)]
     for name, value in flags.items():
         words += _flag(name, value)
     return " ".join(words)
@@ -201,6 +208,8 @@ def _command(subject: View | Comparison, layers: list[Layer], recipe: dict[str, 
 def _flag(name: str, value: Any) -> list[str]:
     """One setting as words of a command line."""
     flag = f"--{name.replace('_', '-')}"
+    if name == "antialiased":
+        return [flag, "on" if value else "off"]
     if isinstance(value, bool):
         return [flag if value else f"--no-{name.replace('_', '-')}"]
     if isinstance(value, (tuple, list)):
@@ -225,26 +234,9 @@ def _mask_from_text(text: str | None, count: int) -> torch.Tensor | None:
 
 def _rows_sha256(layer: Layer) -> str:
     """For scenes that no file holds: the hash of the rows themselves."""
-    return _tensors_sha256(tuple(_Same(getattr(layer.asset, name)) for name in ROW_FIELDS))
-
-
-class _Same:
-    """A tensor that is equal only to itself, to key a cache by."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.tensor is self.tensor
-
-    def __hash__(self) -> int:
-        return id(self.tensor)
-
-
-@lru_cache(maxsize=4)
-def _tensors_sha256(tensors: tuple[_Same, ...]) -> str:
     digest = hashlib.sha256()
-    for entry in tensors:
-        digest.update(str(list(entry.tensor.shape)).encode())
-        digest.update(entry.tensor.cpu().contiguous().numpy().tobytes())
+    for name in ROW_FIELDS:
+        tensor = getattr(layer.asset, name)
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

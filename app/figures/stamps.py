@@ -17,6 +17,7 @@ Color = tuple[float, float, float]
 
 PANEL = (0.06, 0.06, 0.07)
 PANEL_ALPHA = 0.72
+SMALLEST_WITH_BAR = 160  # pixels of the shorter side; in smaller pictures a bar would hide what it explains
 INK = (0.97, 0.97, 0.97)
 
 
@@ -80,7 +81,12 @@ def label(text: str, x: int, y: int, unit: int, *, align: str = "left") -> Stamp
 def color_bar(
     title: str, table: np.ndarray, low: float, high: float, width: int, height: int
 ) -> Stamp:  # table [256, 3], picture of width x height
-    """What the colours mean: a bar with a title and numbers at its ends and middle, low in the middle of the picture."""
+    """What the colours mean: a bar with a title, numbers at its ends and middle; low in the middle of the picture.
+
+    A picture too small for it gets none.
+    """
+    if min(width, height) < SMALLEST_WITH_BAR:
+        return filled(0, 0, 0, 0, PANEL)
     unit = unit_of(width, height)
     pad = max(4, unit // 2)
     bar_width = max(60, min(round(0.42 * width), 26 * unit))

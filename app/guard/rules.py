@@ -97,7 +97,7 @@ def is_loopback(name: str) -> bool:
 
 def _same(a: str, b: str) -> bool:
     """Equality in a time that does not tell how much of it matched."""
-    return hmac.compare_digest(a.encode("utf-8", "surrogateescape"), b.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass"))
 
 
 def _split(authority: str, scheme: str) -> tuple[str, int] | None:

@@ -44,6 +44,11 @@ PAGE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+NOT_IN_FORCE = (
+    f"The guard is not in force with viser {viser.__version__}, so the server was stopped; "
+    "install the tested one: pip install 'viser==1.1.1'"
+)
+CHECK_SECONDS = 10.0
 _serve_as_it_was = websockets.asyncio.server.serve
 _replacing_serve = threading.Lock()
 
@@ -91,9 +96,9 @@ def start_guarded_server(
     A `token` of None is drawn afresh. Raises: `GuardError` when no port can be had at this host, the token is empty,
     or the installed viser lets requests past the guard (the server is stopped then).
     """
-    if token is not None and token.strip() == "":
-        raise GuardError("--token is empty: give one of 16 or more characters, or leave it out to have one drawn")
     token = secrets.token_urlsafe(16) if token is None else token
+    if token.strip() == "" or not token.isprintable():
+        raise GuardError("--token: give 16 or more printable characters, or leave it out to have a token drawn")
     try:
         listener = listen(host, port)
     except OSError as error:
@@ -101,6 +106,8 @@ def start_guarded_server(
     guard = _Guard(Rules(token, loopback_only=listener.loopback_only), Uploads(uploads or UploadLimits()), listener)
     server = _construct(guard, label)
     try:
+        if not guard.serves:
+            raise GuardError(f"viser did not start its server where the guard waits for it. {NOT_IN_FORCE}")
         _check_refusals(listener)
     except BaseException:
         with _quiet():
@@ -125,9 +132,11 @@ class _Guard:
         self.uploads = uploads
         self.listener = listener
         self.viser: viser.ViserServer | None = None  # Set once it is made; connections may come before.
+        self.serves = False  # Whether viser has asked for the server to be started here.
 
     def serve(self, handler: Any, options: dict[str, Any]) -> Any:
         """Serve at our socket, with every request and every message looked at first."""
+        self.serves = True
         options["process_request"] = self._ask_first(options.get("process_request"))
         options["create_connection"] = functools.partial(_GuardedConnection, guard=self)
         options["max_size"] = self.uploads.limits.message_bytes
@@ -238,7 +247,7 @@ def _check_refusals(listener: Listener) -> None:
         "Sec-WebSocket-Protocol": f"viser-v{viser.__version__}",
     }
     for what, headers in (("its page", {}), ("a websocket", upgrade)):
-        connection = http.client.HTTPConnection(listener.url_host.strip("[]"), listener.port, timeout=10.0)
+        connection = http.client.HTTPConnection(listener.url_host.strip("[]"), listener.port, timeout=CHECK_SECONDS)
         try:
             connection.request("GET", "/", headers=headers)
             status = connection.getresponse().status
@@ -249,11 +258,7 @@ def _check_refusals(listener: Listener) -> None:
         finally:
             connection.close()
         if status != http.HTTPStatus.FORBIDDEN:
-            raise GuardError(
-                f"viser {viser.__version__} gave {what} (status {status}) to a request without a token: the guard is "
-                "not in force with this version, so the server was stopped. Install the tested one: "
-                "pip install 'viser==1.1.1'"
-            )
+            raise GuardError(f"viser gave {what} (status {status}) to a request without a token. {NOT_IN_FORCE}")
 
 
 @contextlib.contextmanager

@@ -162,10 +162,10 @@ class Screen:
             return Refusal("a text frame; viser's protocol is binary")
         try:
             message = msgspec.msgpack.decode(data)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return Refusal(f"bytes that are no msgpack: {error}")
         kind = message.get("type") if isinstance(message, dict) else None
-        if kind not in PAGE_MESSAGES:
+        if not isinstance(kind, str) or kind not in PAGE_MESSAGES:
             return Refusal(f"a message of type {kind!r}, which this server does not take from a page")
         sentence: str | None = None
         if kind == "FileTransferStartUpload":
@@ -174,11 +174,19 @@ class Screen:
             sentence = self._uploads.part(id(self), message)
         elif kind == "ViewerCameraMessage" and not _is_finite(message):
             sentence = "a camera that is not finite"
+        elif kind == "GuiUpdateMessage" and not _sets_value_only(message):
+            sentence = "a change to a control that is not its value"
         return None if sentence is None else Refusal(sentence, message)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _sets_value_only(message: dict[str, Any]) -> bool:
+    # viser sets whatever attribute of its handle is named here; the page only ever names this one.
+    updates = message.get("updates")
+    return isinstance(updates, dict) and updates.keys() <= {"value"}
 
 
 def _is_finite(value: object) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import viser
 
+from h3d.app.session import Session
+from h3d.app.workspace.events import SessionEvent
 from h3d.renderers.cameras import Camera, camera_to_json
 
-from ..session import Session
-from ..workspace.events import SessionEvent
 from .handles import note, on_person, on_press
 
 AXES: dict[str, tuple[float, float, float]] = {
@@ -40,8 +42,8 @@ class CameraPanel:
         on_person(up, self._set_up)
         with gui.add_folder("Bookmarks"):
             on_press(gui.add_button("Add bookmark", hint="Key M"), self.add_bookmark)
-            self.list = gui.add_dropdown("Go to", ("none",), initial_value="none")
-            on_person(self.list, self._goto_bookmark)
+            self.places: viser.GuiDropdownHandle[Any] = gui.add_dropdown("Go to", ("none",), initial_value="none")
+            on_person(self.places, self._goto_bookmark)
         with gui.add_folder("As JSON", expand_by_default=False):
             gui.add_html(note("The file that h3d render --camera reads. Paste another and press Apply."))
             self.text = gui.add_text("Camera", "", multiline=True)
@@ -55,8 +57,8 @@ class CameraPanel:
         """Remember this view under the next free name."""
         name = f"view {len(self.bookmarks) + 1}"
         self.bookmarks[name] = self.session.camera()
-        self.list.options = ("none", *self.bookmarks)
-        self.list.value = name
+        self.places.options = ("none", *self.bookmarks)
+        self.places.value = name
 
     def show_json(self) -> None:
         """Put this tab's camera into the text field."""

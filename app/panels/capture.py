@@ -9,17 +9,23 @@ import threading
 import time
 from pathlib import Path
 
+from h3d.app.figures import capture
+from h3d.app.figures.capture import CaptureSettings
+from h3d.app.session import Session
+from h3d.app.workspace.events import SessionEvent
+from h3d.app.workspace.folders import AllowedFolders
 from h3d.renderers import CancelFlag, Cancelled
 from h3d.renderers.cameras import camera_to_json
 
-from ..figures import capture
-from ..figures.capture import CaptureSettings
-from ..session import Session
-from ..workspace.events import SessionEvent
-from ..workspace.folders import AllowedFolders
 from .handles import note, on_press
 
-SIZES = {"the tab's": None, "1280 x 720": (1280, 720), "1920 x 1080": (1920, 1080), "3840 x 2160": (3840, 2160), "own": None}  # fmt: skip
+SIZES: dict[str, tuple[int, int] | None] = {
+    "the tab's": None,
+    "1280 x 720": (1280, 720),
+    "1920 x 1080": (1920, 1080),
+    "3840 x 2160": (3840, 2160),
+    "own": None,
+}
 
 
 class CapturePanel:
@@ -36,13 +42,15 @@ class CapturePanel:
         self.size = gui.add_dropdown("Size", tuple(SIZES), initial_value="1920 x 1080")
         self.width = gui.add_number("Width (own)", 1920, min=1, max=16384, step=1)
         self.height = gui.add_number("Height (own)", 1080, min=1, max=16384, step=1)
-        self.samples = gui.add_slider("Supersampling", min=1, max=4, step=1, initial_value=2, hint="Samples along each side of a pixel.")  # fmt: skip
+        self.samples = gui.add_slider(
+            "Supersampling", min=1, max=4, step=1, initial_value=2, hint="Samples along each side of a pixel."
+        )
         self.depth = gui.add_dropdown("Bits a channel", ("8", "16"), initial_value="8")
         self.transparent = gui.add_checkbox("Transparent background", False)
         self.margin = gui.add_number("Margin", 0, min=0, max=2048, step=1, hint="Pixels around the picture.")
         self.margin_color = gui.add_dropdown("Margin is", ("white", "black", "transparent"), initial_value="white")
         self.name = gui.add_text(
-            "File", "capture.png", hint=f".png, or .npy for float depth; saved below {self.folders}"
+            "File", "capture.png", hint=f".png, or .npy for float depth; saved below {self.folders.text}"
         )
         on_press(gui.add_button("Capture and download", color="green", hint="Key P"), self.download)
         on_press(gui.add_button("Capture to the server's disk"), self.save)
@@ -78,9 +86,9 @@ class CapturePanel:
         settings = CaptureSettings(
             width=width,
             height=height,
-            supersampling=int(self.samples.value),
+            samples=int(self.samples.value),
             bit_depth=16 if self.depth.value == "16" else 8,
-            transparent=bool(self.transparent.value),
+            background="transparent" if self.transparent.value else self.session.display.background,
             margin=int(self.margin.value),
             margin_color=self.margin_color.value,
         )
@@ -112,10 +120,14 @@ class CapturePanel:
             try:
                 self.progress.visible = True
                 capture.capture(
-                    subject, camera, settings, path,
-                    progress=lambda share: self._show_progress(share, start), cancel=self.cancel,
+                    subject,
+                    camera,
+                    settings,
+                    path,
+                    progress=lambda share: self._show_progress(share, start),
+                    cancel=self.cancel,
                     backend=self.session.settings.backend,
-                )  # fmt: skip
+                )
                 deliver(path)
                 self.session.notify(f"{path.name}: captured", f"{time.perf_counter() - start:.1f} s")
             except Cancelled:

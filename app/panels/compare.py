@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from ..figures.display import Mode, Shape
-from ..session import Session
-from ..workspace.comparing import CompareMode
-from ..workspace.events import CompareChanged, LayersChanged, Measured, SessionEvent, WorkspaceEvent
+from h3d.app.figures.display import Mode, Shape
+from h3d.app.session import Session
+from h3d.app.workspace.comparing import CompareMode
+from h3d.app.workspace.events import CompareChanged, LayersChanged, Measured, SessionEvent, WorkspaceEvent
+
 from .handles import note, on_person, on_press
 from .layers import layer_label
 
@@ -29,7 +30,14 @@ class ComparePanel:
             "Mode", get_args(CompareMode), initial_value=settings.mode, hint="Key C walks through them."
         )
         on_person(self.mode, lambda value: session.set_compare(mode=value))
-        self.split = gui.add_slider("Line", min=0.0, max=1.0, step=0.005, initial_value=settings.split, hint="Of the wipe. Arrow keys move it; shift-click on the picture puts it there.")  # fmt: skip
+        self.split = gui.add_slider(
+            "Line",
+            min=0.0,
+            max=1.0,
+            step=0.005,
+            initial_value=settings.split,
+            hint="Of the wipe. Arrow keys move it; shift-click on the picture puts it there.",
+        )
         on_person(self.split, lambda value: session.set_compare(split=float(value)))
         self.orientation = gui.add_dropdown("Line is", ("vertical", "horizontal"), initial_value=settings.orientation)
         on_person(self.orientation, lambda value: session.set_compare(orientation=value))
@@ -41,7 +49,9 @@ class ComparePanel:
             on_person(handle, lambda label, side=side: session.set_compare(**{side: self._key_of(label)}))
             self.sides[side] = handle
         with gui.add_folder("B is drawn", expand_by_default=True):
-            self.own = gui.add_checkbox("With its own settings", False, hint="Off: B is drawn with the settings of the Display panel, as A is.")  # fmt: skip
+            self.own = gui.add_checkbox(
+                "With its own settings", False, hint="Off: B is drawn with the settings of the Display panel, as A is."
+            )
             on_person(self.own, self._toggle_own)
             self.b_mode = gui.add_dropdown("B mode", get_args(Mode), initial_value="rgb")
             self.b_shape = gui.add_dropdown("B shape", get_args(Shape), initial_value="splats")

@@ -8,9 +8,10 @@ import math
 from dataclasses import fields
 from typing import Any, get_args
 
-from ..figures.display import RANGES, Display, Mode, Shape
-from ..session import Session
-from ..workspace.events import DisplayChanged, FovChanged, SessionEvent
+from h3d.app.figures.display import RANGES, Display, Mode, Shape
+from h3d.app.session import Session
+from h3d.app.workspace.events import DisplayChanged, FovChanged, SessionEvent
+
 from .handles import on_person
 
 

@@ -6,8 +6,8 @@ import html
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..session import Session
-from ..workspace.events import SessionEvent
+from h3d.app.session import Session
+from h3d.app.workspace.events import SessionEvent
 
 MOUSE = [
     ("drag", "orbit"),

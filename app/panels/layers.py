@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import viser
 
+from h3d.app.figures.framing import robust_bounds
+from h3d.app.opening import Opener
+from h3d.app.session import Session
+from h3d.app.workspace.events import LayersChanged, LayerSelected, SessionEvent, WorkspaceEvent
+from h3d.app.workspace.scene import Layer
 from h3d.models import formats
 
-from ..figures.framing import robust_bounds
-from ..opening import Opener
-from ..session import Session
-from ..workspace.events import LayersChanged, LayerSelected, SessionEvent, WorkspaceEvent
-from ..workspace.scene import Layer
 from .handles import note, on_person, on_press, table
 
 NOTHING = "no layers"
@@ -29,7 +30,7 @@ class LayersPanel:
     def build(self) -> None:
         """Make the handles in the current container."""
         gui = self.session.client.gui
-        self.layer = gui.add_dropdown("Layer", (NOTHING,), initial_value=NOTHING)
+        self.layer: viser.GuiDropdownHandle[Any] = gui.add_dropdown("Layer", (NOTHING,), initial_value=NOTHING)
         on_person(self.layer, lambda label: self.session.select(self._key_of(label)))
         self.visible = gui.add_checkbox("Visible", True, hint="Key H hides and shows the selected layer.")
         self.locked = gui.add_checkbox("Locked", False, hint="A locked layer cannot be moved, changed or removed.")
@@ -62,8 +63,8 @@ class LayersPanel:
     def _build_open(self) -> None:
         gui = self.session.client.gui
         upload = gui.add_upload_button("Upload a scene", hint=f"One file: {', '.join(sorted(formats.READABLE))}")
-        on_press_upload(upload, self.opener.upload)
-        self.path = gui.add_text("Path", "", hint=f"A file or folder below {self.opener.folders}")
+        on_press_upload(upload, lambda name, content: self.opener.upload(name, content, self.session))
+        self.path = gui.add_text("Path", "", hint=f"A file or folder below {self.opener.folders.text}")
         on_press(gui.add_button("Open the path"), lambda: self.opener.typed(self.path.value, self.session))
         recent = self.opener.recent()
         if recent:
@@ -82,7 +83,7 @@ class LayersPanel:
             gui.add_button("Download"), lambda: self.opener.download(self._selected(), self.format.value, self.session)
         )
         self.target = gui.add_text(
-            "Save as", "", hint=f"A path below {self.opener.folders}; the suffix decides the format."
+            "Save as", "", hint=f"A path below {self.opener.folders.text}; the suffix decides the format."
         )
         on_press(
             gui.add_button("Save on the server"),
@@ -110,7 +111,8 @@ class LayersPanel:
         """Flip `visible` or `locked` of the selected layer."""
         layer = self._selected()
         if layer is not None:
-            self._change(f"toggle {field}", **{field: not getattr(layer, field)})
+            changes: dict[str, Any] = {field: not getattr(layer, field)}
+            self._change(f"toggle {field}", **changes)
 
     def duplicate(self) -> None:
         """Duplicate the selected layer and select the copy."""
@@ -131,13 +133,13 @@ class LayersPanel:
     def _edit(self, label: str) -> None:
         {"Duplicate": self.duplicate, "Remove": self.remove, "Undo": self.undo, "Redo": self.redo}[label]()
 
-    def _change(self, name: str, merge: str = "", **fields: object) -> None:
+    def _change(self, cause: str, /, *, merge: str = "", **fields: Any) -> None:
         layer = self._selected()
         if layer is None:
             return
         merge_key = f"{merge} {layer.key}" if merge else ""
         if not self.session.attempt(
-            lambda: self.workspace.change(layer.key, f"{name} {layer.name}", merge_key=merge_key, **fields),
+            lambda: self.workspace.change(layer.key, f"{cause} {layer.name}", merge_key=merge_key, **fields),
             "Not changed",
         ):
             self._show()

@@ -6,11 +6,11 @@ import time
 from collections import deque
 from statistics import median
 
+from h3d.app.memory import resident_bytes
+from h3d.app.session import Session
+from h3d.app.workspace.events import FrameAcknowledged, FrameShown, SessionEvent
 from h3d.renderers import backends
 
-from ..memory import resident_bytes
-from ..session import Session
-from ..workspace.events import FrameAcknowledged, FrameShown, SessionEvent
 from .handles import table
 
 REFRESH_SECONDS = 0.5

@@ -7,6 +7,7 @@ reading, or read and never acknowledge.
 """
 
 from .client import Picture, ViserClient
-from .page import Control, Notification
+from .page import Control, Notification, Page
+from .view import View
 
-__all__ = ["Control", "Notification", "Picture", "ViserClient"]
+__all__ = ["Control", "Notification", "Page", "Picture", "View", "ViserClient"]

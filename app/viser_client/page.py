@@ -3,8 +3,9 @@
 Read from the server: every Gui...Message with a `container_uuid` (controls, folders, tab groups), GuiPanelMessage,
 GuiModalMessage, GuiUpdateMessage, GuiRemoveMessage, GuiPanelRemoveMessage, GuiCloseModalMessage, ResetGuiMessage;
 RegisterCommandMessage, CommandUpdateMessage, RemoveCommandMessage; NotificationShowMessage, NotificationUpdateMessage,
-RemoveNotificationMessage; LocalStorageSetItemMessage, LocalStorageRemoveItemMessage, LocalStorageClearMessage. What is
-drawn in 3D is only counted.
+RemoveNotificationMessage; LocalStorageSetItemMessage, LocalStorageRemoveItemMessage, LocalStorageClearMessage;
+FileTransferPartAck (our uploads), FileTransferStartDownload and FileTransferPart (files for the person to save);
+ScenePointerEnableMessage; of the 3D scene the messages that make and remove nodes, kept as they came.
 """
 
 from __future__ import annotations
@@ -62,8 +63,18 @@ class Page:
     commands: dict[str, dict[str, Any]] = field(default_factory=dict)
     notifications: dict[str, Notification] = field(default_factory=dict)
     storage: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By transfer: the bytes that the server has acknowledged, and of how many."""
+    downloads: dict[str, bytes] = field(default_factory=dict)
+    """By file name: the files that have come whole."""
+    nodes: dict[str, Message] = field(default_factory=dict)
+    """By name: the message that made each node of the 3D scene."""
+    pointer_modifiers: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
+    """By gesture and scope: the modifier keys with which the server wants to hear of it."""
     received: Counter[str] = field(default_factory=Counter)
     """How many messages of each type have come."""
+
+    _incoming: dict[str, tuple[str, int, list[bytes]]] = field(default_factory=dict)
 
     def apply(self, message: Message) -> None:
         """Take in one message from the server."""
@@ -73,23 +84,57 @@ class Page:
             self._apply_gui(kind, message)
         elif kind == "ResetGuiMessage":
             self.controls.clear()
-        elif kind == "RegisterCommandMessage":
+        elif "Command" in kind:
+            self._apply_command(kind, message)
+        elif "Notification" in kind:
+            self._apply_notification(kind, message)
+        elif kind.startswith("LocalStorage"):
+            self._apply_storage(kind, message)
+        elif kind.startswith("FileTransfer"):
+            self._apply_file(kind, message)
+        elif kind == "ScenePointerEnableMessage":
+            self.pointer_modifiers[message["event_type"], message.get("owner", "")] = message["modifiers"]
+        elif kind == "RemoveSceneNodeMessage":
+            self.nodes.pop(message["name"], None)
+        elif "name" in message and "props" in message:
+            self.nodes[message["name"]] = message
+
+    def _apply_command(self, kind: str, message: Message) -> None:
+        if kind == "RegisterCommandMessage":
             self.commands[message["uuid"]] = message["props"]
         elif kind == "CommandUpdateMessage":
             self.commands.setdefault(message["uuid"], {}).update(message["updates"])
         elif kind == "RemoveCommandMessage":
             self.commands.pop(message["uuid"], None)
-        elif kind in ("NotificationShowMessage", "NotificationUpdateMessage"):
+
+    def _apply_notification(self, kind: str, message: Message) -> None:
+        if kind in ("NotificationShowMessage", "NotificationUpdateMessage"):
             props = message["props"]
             self.notifications[message["uuid"]] = Notification(props["title"], props["body"], props["color"])
         elif kind == "RemoveNotificationMessage" and message["uuid"] in self.notifications:
             self.notifications[message["uuid"]] = replace(self.notifications[message["uuid"]], shown=False)
-        elif kind == "LocalStorageSetItemMessage":
+
+    def _apply_storage(self, kind: str, message: Message) -> None:
+        if kind == "LocalStorageSetItemMessage":
             self.storage[message["key"]] = message["value"]
         elif kind == "LocalStorageRemoveItemMessage":
             self.storage.pop(message["key"], None)
         elif kind == "LocalStorageClearMessage":
             self.storage.clear()
+
+    def _apply_file(self, kind: str, message: Message) -> None:
+        transfer = message["transfer_uuid"]
+        if kind == "FileTransferPartAck":
+            self.uploads[transfer] = (message["transferred_bytes"], message["total_bytes"])
+        elif kind == "FileTransferStartDownload":
+            self._incoming[transfer] = (message["filename"], message["part_count"], [])
+        elif kind == "FileTransferPart" and transfer in self._incoming:
+            self._incoming[transfer][2].append(message["content"])
+        if transfer in self._incoming:
+            filename, part_count, parts = self._incoming[transfer]
+            if len(parts) == part_count:
+                self.downloads[filename] = b"".join(parts)
+                del self._incoming[transfer]
 
     def _apply_gui(self, kind: str, message: Message) -> None:
         uuid = message.get("uuid", "")

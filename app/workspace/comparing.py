@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..figures.display import Display
+from h3d.app.figures.display import Display
 
 CompareMode = Literal["off", "wipe", "side_by_side", "difference", "flip"]
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from ..figures.display import Display
+from h3d.app.figures.display import Display
+
 from .comparing import CompareSettings
 from .scene import Layer
 

@@ -47,6 +47,11 @@ class AllowedFolders:
             raise PermissionError(f"{typed[:200]}: outside the folders opened at start{self._way_out()}")
         return next((real for real in inside if real.exists()), inside[0])
 
+    @property
+    def text(self) -> str:
+        """The folders as a person reads them."""
+        return ", ".join(str(folder) for folder in self.folders) or "no folder"
+
     def _holds(self, real: Path) -> bool:
         return any(real.is_relative_to(folder) for folder in self.folders)
 

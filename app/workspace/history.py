@@ -1,4 +1,4 @@
-"""Undo and redo of layer edits. Layers are frozen values that share their assets, so an edit keeps both tuples whole."""
+"""Undo and redo of layer edits. Layers are frozen values that share assets, so an edit keeps both tuples whole."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from h3d.models import formats
 from h3d.models.gaussians import Gaussians
 
@@ -81,8 +83,8 @@ class Workspace:
             self._set(f"add {name}", (*self._layers, layer))
         return layer
 
-    def change(self, key: int, name: str, *, merge_key: str = "", **fields: Any) -> Layer:
-        """Replace fields of one layer; `name` is what undo calls it.
+    def change(self, key: int, cause: str, /, *, merge_key: str = "", **fields: Any) -> Layer:
+        """Replace fields of one layer; `cause` is what undo calls it.
 
         Raises:
             LockedError: the layer is locked and something other than `locked`, `visible` or `name` would change.
@@ -90,10 +92,10 @@ class Workspace:
         with self._lock:
             layer = self.layer(key)
             if layer.locked and not set(fields) <= {"locked", "visible", "name"}:
-                raise LockedError(f"{layer.name} is locked; unlock it first to {name}")
+                raise LockedError(f"{layer.name} is locked; unlock it first to {cause}")
             changed = replace(layer, **fields)
             if changed != layer:
-                self._set(name, tuple(changed if x.key == key else x for x in self._layers), merge_key)
+                self._set(cause, tuple(changed if x.key == key else x for x in self._layers), merge_key)
         return changed
 
     def duplicate(self, key: int) -> Layer:
@@ -165,7 +167,7 @@ def placed_asset(layer: Layer) -> Gaussians:
     if layer.hidden_rows is not None:
         asset = asset.keep(~layer.hidden_rows)
     if (layer.wxyz, layer.position, layer.scale) != ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0):
-        asset = asset.transformed(layer.wxyz, layer.position, layer.scale)
+        asset = asset.transformed(np.array(layer.wxyz), np.array(layer.position), layer.scale)
     return asset
 
 

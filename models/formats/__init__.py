@@ -1,4 +1,4 @@
-"""Splat files: `read(path)`, `write(path, value)`, `describe(path)`; one file a format, one table by content and suffix.
+"""Splat files: `read(path)`, `write(path, value)`, `describe(path)`; one file a format, one table for all.
 
 Content decides where it is clear (PLY, SPZ, SOG carry a mark); .splat and .ksplat carry none, there the suffix does.
 Every reader returns `Gaussians` in this program's conventions (`h3d.renderers`): quaternions wxyz, sizes as natural

@@ -132,7 +132,7 @@ def _sh_bases(path: Path, header: Header, count: int) -> int:
         return 1
     rest = len(element.names)
     if element.count != count or rest not in _DEGREE_OF_REST or element.names != _rest_names(rest):
-        rule = f"element sh has {element.count:,} rows of {rest} fields; must be {count:,} rows of f_rest_0.. (9, 24 or 45)"
+        rule = f"element sh has {element.count:,} rows of {rest} fields, must be {count:,} of f_rest_0.. (9, 24 or 45)"
         raise FormatError(path, "header", rule, REEXPORT)
     return SH_BASES[_DEGREE_OF_REST[rest]]
 

@@ -139,9 +139,7 @@ def _read_section(path: Path, place: str, data: np.ndarray, at: int, level: int,
     if rows + count * _row_dtype(level, degree).itemsize > len(data):
         raise FormatError(path, place, f"declares {count:,} Gaussians, but the file ends before the last", DAMAGED)
     middle = middle or 32767
-    section = Section(
-        count, offset, bucket_size, buckets, full, partial, block_size / 2 / middle, middle, degree, rows
-    )
+    section = Section(count, offset, bucket_size, buckets, full, partial, block_size / 2 / middle, middle, degree, rows)
     if level > 0 and count > 0 and (bucket_bytes != 12 or full + partial > buckets or not np.isfinite(block_size)):
         rule = f"{buckets:,} buckets of {bucket_bytes} bytes, {full:,} full and {partial:,} partial, do not fit"
         raise FormatError(path, place, rule, DAMAGED)

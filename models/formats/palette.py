@@ -72,7 +72,7 @@ def _shares(data: torch.Tensor, cell_of: torch.Tensor, centres: torch.Tensor, si
     """Palette rows for each cell, by its summed distance to its centre (square root of energy times members)."""
     members = torch.bincount(cell_of, minlength=len(centres))
     errors = (data - centres[cell_of]).norm(dim=1)
-    weight = torch.zeros(len(centres)).index_add_(0, cell_of, errors) + 1e-9 * members
+    weight = torch.bincount(cell_of, errors, minlength=len(centres)) + 1e-9 * members
     share = torch.floor(weight / weight.sum() * (size - len(centres))).long() + 1
     return torch.minimum(share, members.clamp_min(1)).tolist()
 
@@ -84,7 +84,7 @@ def _lloyd(data: torch.Tensor, size: int, generator: torch.Generator) -> torch.T
     for _ in range(PALETTE_ROUNDS):
         nearest = _nearest(data, centres)
         members = torch.bincount(nearest, minlength=size)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, data)
+        sums = torch.zeros_like(centres).scatter_add_(0, nearest[:, None].expand_as(data), data)
         centres = torch.where(members[:, None] > 0, sums / members.clamp_min(1)[:, None], centres)
     return centres
 

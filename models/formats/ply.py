@@ -98,7 +98,7 @@ def write(path: Path, value: Gaussians) -> None:
             table[:, 6:9] = sh[rows, 0]
             table[:, 9 : 9 + rest].reshape(len(table), 3, rest // 3)[...] = sh[rows, 1:].transpose(0, 2, 1)
             table[:, 9 + rest :] = np.concatenate([logits[rows], log_scales[rows], quats[rows]], axis=1)
-            file.write(memoryview(table).cast("B"))
+            file.write(table.data.cast("B"))
 
 
 def _degree(path: Path, element: Element) -> int:

@@ -155,7 +155,7 @@ def blocks(path: Path, header: Header, element: Element) -> Iterator[tuple[int, 
         buffer = np.empty(rows, dtype)
         for start in range(0, element.count, rows):
             block = buffer[: min(rows, element.count - start)]
-            if file.readinto(memoryview(block.view(np.uint8))) != block.nbytes:
+            if file.readinto(block.view(np.uint8).data) != block.nbytes:
                 raise FormatError(path, f"{element.name} {start}", "the file ends inside its rows", DAMAGED)
             yield start, block
 
@@ -167,9 +167,7 @@ def matrix(block: np.ndarray, element: Element) -> np.ndarray | None:
     return block.view(np.float32).reshape(len(block), len(element.names))
 
 
-def _ascii_blocks(
-    path: Path, header: Header, element: Element, file: BinaryIO
-) -> Iterator[tuple[int, np.ndarray]]:
+def _ascii_blocks(path: Path, header: Header, element: Element, file: BinaryIO) -> Iterator[tuple[int, np.ndarray]]:
     for before in header.elements[: header.elements.index(element)]:
         for _ in range(before.count):
             if file.readline() == b"":

@@ -69,14 +69,14 @@ def read(path: Path) -> Gaussians:
 
 def point_sizes(means: np.ndarray) -> np.ndarray:  # [N, 3] -> [N] float32
     """Half the mean distance of each point to its three nearest others, kept within bounds around the median."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     # Points at the very same place count once: they would give 0, and a tree cannot part them.
     distinct, copy_of = _distinct(means)
     neighbours = min(4, len(distinct))
     if neighbours == 1:
         return np.full(len(means), 0.01, np.float32)
-    distances = cKDTree(distinct).query(distinct, k=neighbours, workers=-1)[0]
+    distances = KDTree(distinct).query(distinct, k=neighbours, workers=-1)[0]
     sizes = 0.5 * distances[:, 1:].mean(axis=1)
     median = max(float(np.median(sizes)), 1e-9)
     return np.clip(sizes, median / 1000, median * LARGEST).astype(np.float32)[copy_of]

@@ -78,10 +78,10 @@ def row_bytes(degree: int) -> int:
     return 4 * (3 + 4 + 3 + 1 + 3 * SH_BASES[degree]) + 8
 
 
-def logit(alpha: np.ndarray) -> np.ndarray:
+def logit(alpha: np.ndarray | np.float32) -> np.ndarray:
     """Inverse of `sigmoid`; alpha exactly 0 or 1 gives -+LOGIT_LIMIT."""
-    alpha = np.clip(alpha, 1e-6, 1 - 1e-6)
-    return np.log(alpha / (1 - alpha))
+    inner = np.clip(np.asarray(alpha, np.float64), 1e-6, 1 - 1e-6)
+    return np.log(inner / (1 - inner)).astype(np.float32)
 
 
 def sigmoid(value: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def read(path: Path) -> Gaussians:
 
     Raises: FormatError for another version, a part that is missing, outside the folder or of the wrong size.
     """
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 return _read(path, path.stat().st_size, lambda name: _member(path, archive, name))
@@ -58,12 +58,12 @@ def read(path: Path) -> Gaussians:
 
 def version(path: Path) -> str:
     """What `describe` says beside the format's name."""
-    return "version 2, one file" if zipfile.is_zipfile(path) else "version 2, folder"
+    return "version 2, one file" if _is_zip(path) else "version 2, folder"
 
 
 def parts(path: Path) -> list[Path]:
     """The files that make up the scene: the .sog alone, or meta.json and the textures that it names."""
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         return [path]
     meta = _meta(path, path.name, _file(path, path.name))
     names = [name for entry in meta.values() if isinstance(entry, dict) for name in _names(entry)]
@@ -71,7 +71,7 @@ def parts(path: Path) -> list[Path]:
 
 
 def _read(path: Path, file_bytes: int, load: Load) -> Gaussians:
-    meta = _meta(path, "meta.json", load("meta.json" if zipfile.is_zipfile(path) else path.name))
+    meta = _meta(path, "meta.json", load("meta.json" if _is_zip(path) else path.name))
     count = _count(path, meta, "count", meta.get("count"), 1, 1 << 31)
     bands = _bands(path, meta)
     require_room(path, count, bands, file_bytes)
@@ -146,11 +146,12 @@ class Textures:
         if len(names) <= index:
             raise FormatError(self.path, place, f"lists {len(names)} files, not {index + 1}", REEXPORT)
         data = self.load(names[index])
+        width, height = _webp_size(data)
+        if not least <= width * height <= most:
+            rule = f"{width} x {height} texels of WebP, expected at least {least:,} and at most {most:,}"
+            raise FormatError(self.path, names[index], rule, REEXPORT)
         try:
             with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
-                if not least <= picture.width * picture.height <= most:
-                    rule = f"{picture.width}x{picture.height} texels, expected at least {least:,} and at most {most:,}"
-                    raise FormatError(self.path, names[index], rule, REEXPORT)
                 return np.asarray(picture.convert("RGBA"))
         except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             raise FormatError(self.path, names[index], f"is no WebP picture ({error})", DAMAGED) from error
@@ -203,9 +204,30 @@ def _meta(path: Path, name: str, data: bytes) -> dict[str, Any]:
     return meta
 
 
+def _is_zip(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == ZIP_MAGIC
+
+
 def _names(entry: dict[str, Any]) -> list[str]:
     files = entry.get("files")
     return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the header alone, since opening a WebP picture already takes the memory; 0, 0 if it is none.
+
+    Source: RFC 9649, WebP image format.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return 0, 0
+    kind = data[12:16]
+    if kind == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X" and len(data) >= 30:
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return 0, 0
 
 
 def _inside(path: Path, name: str) -> Path:

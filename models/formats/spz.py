@@ -6,7 +6,7 @@ bytes around 128, coefficient-major with the channels inside.
 
 Axes on disk are right, up, back, unless an extension says otherwise; this reader turns them to right, down, forward
 (y and z change sign, and with them quaternions and SH), and the writer back. That this is so in practice was checked
-on one capture that is published as .compressed.ply and as .spz. Programs that skip the turn show such a file upside down.
+on one capture that is published as .compressed.ply and as .spz. A program that skips the turn shows it upside down.
 Source: nianticlabs/spz, README and `load-spz.cc`; extension SPZ_ADOBE_coordinate_system.
 """
 
@@ -30,13 +30,14 @@ from .smallest_three import drop_largest, restore_largest
 from .spatial_order import morton_order
 
 QUANTISATION = (
-    "position 1/4096 or finer (coarser beyond 2048 units), log size 1/16 within -10..5.9, colour 1/76 in f_dc "
+    "position 1/2^19 of the extent, or 1/4096 if that is finer (1/2^23 of the extent beyond 2048 units), log size 1/16 within -10..5.9, colour 1/76 in f_dc "
     "within +-3.3, opacity 1/255, quaternion 1/722, SH 1/16 (degree 1) and 1/8 within +-1"
 )
 MAGIC = b"NGSP"
 GZIP_MAGIC = b"\x1f\x8b"
 COLOR_SCALE = 0.15
 BANDS = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
+MOST_FRACTIONAL_BITS = 24
 MAX_EXPANDED_WINDOW = 1 << 27
 COORDINATE_SYSTEM = 0xADBE0003
 RIGHT_UP_BACK = 4
@@ -147,8 +148,8 @@ def _read_header(path: Path, head: bytes, file_bytes: int) -> SpzHeader:
     version, count, degree, bits, flags = struct.unpack_from("<IIBBB", head, 4)
     if not 1 <= version <= 4:
         raise FormatError(path, "header", f"version {version}, only 1 to 4 are known", "export it as version 3 or 4")
-    if degree not in BANDS or bits > 24:
-        rule = f"SH degree {degree} and {bits} fractional bits, must be at most 4 and 24"
+    if degree not in BANDS or bits > MOST_FRACTIONAL_BITS:
+        rule = f"SH degree {degree} and {bits} fractional bits, must be at most 4 and {MOST_FRACTIONAL_BITS}"
         raise FormatError(path, "header", rule, DAMAGED)
     require_room(path, count, min(degree, 3), file_bytes)
     return SpzHeader(version, count, degree, bits, bool(flags & 1), bool(flags & 2))
@@ -262,7 +263,11 @@ def _pack_quats(quats: np.ndarray) -> bytes:  # [N, 4] wxyz
     largest, rest = drop_largest(quats[:, [1, 2, 3, 0]])
     magnitude = np.clip(np.rint(np.abs(rest) * (511 / 0.5**0.5)), 0, 511).astype(np.uint32)
     a, b, c = (magnitude | (rest < 0).astype(np.uint32) << np.uint32(9)).T
-    return (largest.astype(np.uint32) << np.uint32(30) | a << np.uint32(20) | b << np.uint32(10) | c).astype("<u4").tobytes()
+    return (
+        (largest.astype(np.uint32) << np.uint32(30) | a << np.uint32(20) | b << np.uint32(10) | c)
+        .astype("<u4")
+        .tobytes()
+    )
 
 
 def _pack_rest(rest: np.ndarray) -> bytes:  # [N, K - 1, 3]
@@ -287,4 +292,4 @@ def _fractional_bits(path: Path, farthest: float) -> int:
     if fitting < 0:
         rule = f"a position at {farthest:g} does not fit into 24 bits"
         raise FormatError(path, "value", rule, "scale the scene down, or write .ply")
-    return min(fitting, max(12, min(fitting - 4, 20)))
+    return min(fitting, max(12, min(fitting - 4, MOST_FRACTIONAL_BITS)))

@@ -16,7 +16,7 @@ constexpr int64_t kBandEntries = int64_t{1} << 25;  // 256 MiB
 
 }  // namespace
 
-std::vector<Band> plan_bands(const Frame& frame, RasterState& state, Stats& stats) {
+std::vector<Band> plan_bands(RasterState& state, Stats& stats) {
     const int64_t tiles = state.grid.size(), chunks = static_cast<int64_t>(state.chunk_starts.size()) - 1;
     int64_t* starts = state.tile_starts.ensure(static_cast<size_t>(tiles) + 1);
     std::fill(starts, starts + tiles + 1, 0);
@@ -37,7 +37,6 @@ std::vector<Band> plan_bands(const Frame& frame, RasterState& state, Stats& stat
     band.end = tiles;
     bands.push_back(band);
     stats.intersections = starts[tiles];
-    (void)frame;
     return bands;
 }
 

@@ -27,6 +27,7 @@ inline Lanes operator*(Lanes a, float b) { return a * Lanes(b); }
 inline Lanes operator+(Lanes a, float b) { return a + Lanes(b); }
 inline Lanes operator-(Lanes a, float b) { return a - Lanes(b); }
 inline Lanes operator-(float a, Lanes b) { return Lanes(a) - b; }
+inline Lanes operator+(float a, Lanes b) { return Lanes(a) + b; }
 
 // 2^f for f in [0, 1), relative error below 2e-7 (degree 5, least maximum error with value 1 at 0).
 inline Lanes exp2_fraction(Lanes f) {

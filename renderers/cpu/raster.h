@@ -129,7 +129,7 @@ struct Frame {
 
 // Each stage returns false when it was cancelled.
 bool project(const Frame& frame, RasterState& state, Pool& pool, Stats& stats);
-std::vector<Band> plan_bands(const Frame& frame, RasterState& state, Stats& stats);
+std::vector<Band> plan_bands(RasterState& state, Stats& stats);
 bool bin(const Frame& frame, RasterState& state, Pool& pool, Band band);
 bool sort(const Frame& frame, RasterState& state, Pool& pool, Band band);
 bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band);

@@ -1,12 +1,13 @@
-"""Proves that l1, psnr and ssim are scikit-image's to rounding, are differentiable, and say what is wrong with their input."""
+"""Proves that l1, psnr and ssim are scikit-image's to rounding, are differentiable, and name wrong input."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from h3d.models import losses
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from h3d.models import losses
 
 
 def pictures(seed: int, height: int = 40, width: int = 57, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

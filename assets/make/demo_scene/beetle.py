@@ -23,7 +23,7 @@ def _shell(position, normal, spacing, film_nm, rough) -> Surfels:
 
 def _wing_cases(detail: float) -> Surfels:
     """Two halves with a seam, ten grooves and a red-gold stripe on each."""
-    position, normal, spacing = ellipsoid((0.098, 0.056, 0.052), int(6400 * detail))
+    position, normal, spacing = ellipsoid((0.098, 0.056, 0.052), int(5600 * detail))
     across = np.arctan2(position[:, 1], position[:, 2] + 0.012)
     taper = 1 - 0.34 * smoothstep(0.0, -0.098, position[:, 0]) ** 2
 
@@ -69,7 +69,7 @@ def _belly(detail: float) -> Surfels:
 def _limb(path, width: float) -> Surfels:  # [P, 3]
     position, along, reach = strokes(spline(np.array(path), 40), 0.0045)
     up = unit(np.array([0, 0, 1.0]) + 0.5 * np.array([0.0, 1, 0]) * np.sign(position[:, 1:2]))
-    chitin = Material((0.012, 0.014, 0.012), specular=0.07, roughness=0.35, film_nm=275.0)
+    chitin = Material((0.010, 0.010, 0.012), specular=0.035, roughness=0.35)
     return make(position, up, along, [reach, width, width], chitin)
 
 
@@ -85,7 +85,7 @@ def _legs() -> Surfels:
             thigh = [root, 0.5 * (np.add(root, knee)) + [0, 0, 0.008], knee]
             shin = [knee, 0.5 * (np.add(knee, foot)) + [0, 0.006, 0.002], foot]
             toe = [foot, np.add(foot, [0.006, 0.010, -0.001]), np.add(foot, [0.012, 0.018, 0.0])]
-            parts += [_limb(np.array(p) * side, w) for p, w in ((thigh, 0.0036), (shin, 0.0022), (toe, 0.0014))]
+            parts += [_limb(np.array(p) * side, w) for p, w in ((thigh, 0.0030), (shin, 0.0018), (toe, 0.0012))]
     return joined(parts)
 
 

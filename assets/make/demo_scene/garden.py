@@ -21,7 +21,7 @@ STONES = (  # x, y, radii, turn
 def garden(rng: np.random.Generator, detail: float) -> Surfels:
     """Everything on the soil."""
     return joined(
-        [_soil(int(1500 * detail)), _moss(rng, int(8200 * detail)), _grass(rng, int(110 * detail)), _stones(detail)]
+        [_soil(int(1200 * detail)), _moss(rng, int(5900 * detail)), _grass(rng, int(110 * detail)), _stones(detail)]
     )
 
 
@@ -55,7 +55,7 @@ def _moss(rng: np.random.Generator, count: int) -> Surfels:
     bright = np.array([0.235, 0.300, 0.030]) * (1 - patch) + np.array([0.075, 0.185, 0.030]) * patch
     bright = bright * (0.75 + 0.5 * rng.random((count, 1)))
     side = np.cross(lean, [0.2, 0.9, 0.1])
-    stem = np.stack([0.55 * tall, np.full(count, 0.0036), np.full(count, 0.0036)], axis=1)
+    stem = np.stack([0.55 * tall, np.full(count, 0.0039), np.full(count, 0.0039)], axis=1)
     tip = np.stack([0.36 * tall, np.full(count, 0.0021), np.full(count, 0.0021)], axis=1)
     low, high = base + 0.3 * tall[:, None] * lean, base + 1.05 * tall[:, None] * lean
     return joined(
@@ -94,7 +94,7 @@ def _stones(detail: float) -> Surfels:
         radii = np.array(radii)
         count = int(1700 * detail * (radii[0] / 0.085) ** 1.6)
         position, normal, spacing = ellipsoid(radii, count)
-        swell = 1 + 0.10 * fbm(position * 14 + 3 * k, 2, seed=91)
+        swell = 1 + 0.22 * fbm(normal * 1.1 + 3 * k, 2, seed=91)
         rough = bumped(position, normal, lambda p: 0.006 * fbm(p * 22, 3, seed=93), 0.006)
         grain = gradient_noise(position * 160, seed=95)
         vein = smoothstep(0.06, 0.0, np.abs(fbm(position * 16 + k, 2, seed=97)))
@@ -111,5 +111,5 @@ def _stones(detail: float) -> Surfels:
         cos, sin = np.cos(turn), np.sin(turn)
         stone = stone.turned(np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]))
         height = float(ground(np.array([x]), np.array([y]))[0])
-        parts.append(stone.moved((x, y, height + 0.35 * radii[2])))
+        parts.append(stone.moved((x, y, height + 0.22 * radii[2])))
     return joined(parts)

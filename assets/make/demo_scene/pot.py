@@ -5,38 +5,64 @@ from __future__ import annotations
 import numpy as np
 
 from .noise import bumped, fbm, gradient_noise, smoothstep
-from .shapes import COVER, revolved, spline, strokes
+from .shapes import COVER, resampled, revolved, spline, strokes
 from .surfels import Material, Surfels, joined, make, unit
 
 HEIGHT, LIP_RADIUS = 0.285, 0.475
 GOLD = (1.0, 0.72, 0.30)
-# Radius and height of the outer wall from the foot to the lip, then over the lip and down to the soil.
+# Radius and height of the outer wall from the foot up, over the lip, and down inside to the soil.
 WALL = np.array(
-    [(0.275, 0.0), (0.282, 0.03), (0.335, 0.055), (0.405, 0.105), (0.437, 0.16), (0.438, 0.205), (0.430, 0.24)]
+    [(0.270, 0.0), (0.280, 0.026), (0.345, 0.046), (0.420, 0.088), (0.449, 0.135), (0.445, 0.182), (0.428, 0.220)]
 )
-LIP = np.array([(0.430, 0.24), (0.446, 0.262), (0.470, 0.272), (0.476, 0.282), (0.462, 0.288), (0.438, 0.274)])
-INSIDE = np.array([(0.438, 0.274), (0.418, 0.25), (0.414, 0.215)])
+LIP = np.array([(0.420, 0.243), (0.426, 0.258), (0.447, 0.267), (0.461, 0.276), (0.458, 0.287), (0.442, 0.290)])
+INSIDE = np.array([(0.427, 0.280), (0.414, 0.255), (0.412, 0.215)])
+# Seams in unrolled inches of clay: arc about the pot from its front, height above the table. Each bends at its points.
+SEAMS = (
+    (((0.17, 0.292), (0.10, 0.245), (-0.02, 0.205), (-0.11, 0.155), (-0.08, 0.050)), 0.0044),
+    (((-0.02, 0.205), (0.14, 0.172), (0.29, 0.205), (0.40, 0.292)), 0.0036),
+    (((0.14, 0.172), (0.19, 0.110), (0.17, 0.045)), 0.0030),
+    (((-0.11, 0.155), (-0.27, 0.190), (-0.37, 0.292)), 0.0034),
+    (((-0.27, 0.190), (-0.34, 0.120), (-0.31, 0.045)), 0.0028),
+    (((0.29, 0.205), (0.38, 0.150), (0.52, 0.130), (0.60, 0.045)), 0.0028),
+    (((1.10, 0.292), (1.02, 0.210), (1.12, 0.140), (1.06, 0.050)), 0.0040),
+    (((1.02, 0.210), (0.88, 0.170), (0.80, 0.050)), 0.0030),
+    (((-0.95, 0.292), (-0.90, 0.200), (-1.02, 0.130), (-0.98, 0.050)), 0.0036),
+    (((-0.90, 0.200), (-0.74, 0.165), (-0.66, 0.060)), 0.0028),
+)
 
 
 def pot(rng: np.random.Generator, detail: float) -> Surfels:
     """The bowl standing on z = 0."""
     profile = outline()
-    position, normal, tangent, arc, spacing = revolved(profile, int(17500 * detail))
-    wobble = bumped(position, normal, lambda p: 0.010 * fbm(p * [5, 5, 9], 2, seed=21), 0.01)
+    # The lip bends sharply and needs a finer cover than the wall.
+    high = int(np.argmax(profile[:, 1] > 0.243))
+    parts = [_shell(profile[: high + 1], int(12000 * detail)), _shell(profile[high:], int(7600 * detail))]
+    return joined([*parts, _kintsugi(rng, detail)])
+
+
+def _shell(profile: np.ndarray, count: int) -> Surfels:  # [P, 2]
+    position, normal, tangent, _, spacing = revolved(profile, count)
+    wobble = bumped(position, normal, _throwing_marks, 0.004)
     sigma = spacing * np.array([COVER, COVER, 0.12])
-    shell = make(position, normal, tangent, sigma, _glaze(position, normal), normal=wobble)
-    return joined([shell, _kintsugi(rng, detail)])
+    return make(position, normal, tangent, sigma, _glaze(position), normal=wobble)
 
 
 def outline() -> np.ndarray:  # -> [P, 2]
     """Radius and height along the pot, foot first, soil last."""
-    return spline(np.column_stack([np.concatenate([WALL, LIP[1:], INSIDE[1:]]), np.zeros(14)]), 300)[:, :2]
+    return spline(np.column_stack([np.concatenate([WALL, LIP, INSIDE]), np.zeros(16)]), 300)[:, :2]
 
 
-def _glaze(position: np.ndarray, normal: np.ndarray) -> Material:  # two of [N, 3]
+def _throwing_marks(p: np.ndarray) -> np.ndarray:  # [N, 3] -> [N]
+    """Height of the clay: rings left by the potter's fingers, never quite level, and a slow unevenness."""
+    level = p[:, 2] + 0.006 * gradient_noise(p * [3, 3, 6], seed=23)
+    strength = 0.5 + 0.5 * gradient_noise(p * [4, 4, 20], seed=25)
+    return 0.0009 * strength * np.sin(level * (2 * np.pi / 0.027)) + 0.003 * fbm(p * [5, 5, 9], 2, seed=21)
+
+
+def _glaze(position: np.ndarray) -> Material:  # [N, 3]
     height = position[:, 2]
     runs = gradient_noise(position * [16, 16, 2.5], seed=31)
-    thin = smoothstep(0.252, 0.290, height + 0.016 * runs)  # Glaze runs off the lip and shows the clay.
+    thin = smoothstep(0.256, 0.288, height + 0.016 * runs)  # Glaze runs off the lip and shows the clay.
     pooled = smoothstep(0.16, 0.035, height + 0.02 * runs)
     cloud = smoothstep(-0.5, 0.6, fbm(position * 7, 3, seed=33))
     speck = smoothstep(0.50, 0.62, gradient_noise(position * 70, seed=35))
@@ -46,7 +72,7 @@ def _glaze(position: np.ndarray, normal: np.ndarray) -> Material:  # two of [N, 
     color = _mixed(color, amber, 0.9 * thin) * (1 - 0.6 * speck * (1 - thin))[:, None]
     bare = smoothstep(0.022, 0.012, height + 0.004 * runs)  # The foot ring is unglazed.
     clay = np.array([0.23, 0.135, 0.085])
-    return Material(_mixed(color, clay, bare), specular=0.075 * (1 - bare), roughness=0.13 + 0.4 * bare)
+    return Material(_mixed(color, clay, bare), specular=0.10 * (1 - bare), roughness=0.085 + 0.4 * bare)
 
 
 def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:  # [3] or [N, 3] twice, [N] -> [N, 3]
@@ -54,52 +80,36 @@ def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:  # [3
 
 
 def _kintsugi(rng: np.random.Generator, detail: float) -> Surfels:
-    """Golden seams along the cracks, each a chain of short strokes with beads where the lacquer pooled."""
-    profile = outline()
-    arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(profile, axis=0), axis=1))])
-    lip = float(arc[np.argmax(profile[:, 1])])
-    gold = Material((0.20, 0.115, 0.030), specular=GOLD, roughness=0.27)
+    """Golden seams where the bowl was broken: chains of short strokes, wider where the lacquer pooled."""
+    gold = Material((0.50, 0.30, 0.075), specular=GOLD, roughness=0.30)
     parts = []
-    for seam, width in _cracks(rng, lip):
-        path, normal = _on_pot(seam, profile, arc)
+    for bends, width in SEAMS:
+        path, normal = _on_wall(_wandering(rng, np.array(bends)))
         position, along, reach = strokes(path, 0.006 / np.sqrt(detail))
         share = np.linspace(0, 1, len(position))
         out = unit(np.stack([np.interp(share, np.linspace(0, 1, len(path)), c) for c in normal.T], axis=1))
-        wide = width * (1 + 0.5 * gradient_noise(position * 45, seed=41)) * (1 - 0.35 * share)
+        wide = width * (1 + 0.4 * gradient_noise(position * 45, seed=41))
         sigma = np.stack([np.full(len(position), reach), wide, np.full(len(position), 0.0012)], axis=1)
         parts.append(make(position + 0.0022 * out, out, along, sigma, gold))
     return joined(parts)
 
 
-def _cracks(rng: np.random.Generator, lip: float) -> list[tuple[np.ndarray, float]]:
-    """Unrolled seams [P, 2] (arc about the pot, arc up the pot) and their widths: rays from two blows, and forks."""
-    seams = []
-    for blow, headings in ((0.05, (-168, -132, -97, -62, -24)), (0.98, (-150, -88, -40)), (-0.95, (-125, -60))):
-        for heading in headings:
-            ray = _crack(rng, np.array([blow, lip]), np.radians(heading), 0.20 + 0.32 * rng.random(), lip)
-            seams.append((ray, 0.0034))
-            fork = ray[int(len(ray) * (0.35 + 0.25 * rng.random()))]
-            turn = np.radians(heading) + rng.choice([-1, 1]) * (0.75 + 0.3 * rng.random())
-            seams.append((_crack(rng, fork, turn, 0.10 + 0.16 * rng.random(), lip), 0.0024))
-    return [(seam, width) for seam, width in seams if len(seam) > 3]
+def _wandering(rng: np.random.Generator, bends: np.ndarray) -> np.ndarray:  # [B, 2] -> [P, 2]
+    """A crack through the bends: straight between them, give or take a few millimetres."""
+    dense = resampled(np.column_stack([bends, np.zeros(len(bends))]), 80)[:, :2]
+    drift = np.cumsum(rng.normal(size=(80, 2)), axis=0) * 0.0016
+    share = np.linspace(0, 1, 80)[:, None]
+    return dense + drift - share * drift[-1]  # The ends stay where they were, so that forks meet.
 
 
-def _crack(rng: np.random.Generator, start: np.ndarray, heading: float, length: float, lip: float) -> np.ndarray:
-    """A line that changes its mind now and then, until it meets the foot or the lip."""
-    count = int(length / 0.01)
-    bends = np.repeat(rng.normal(size=count // 4 + 1) * 0.32, 4)[:count]
-    angle = heading + np.cumsum(bends * 0.35) - 0.5 * np.cumsum(bends * 0.35).mean() + bends
-    path = start + np.cumsum(0.01 * np.stack([np.cos(angle), np.sin(angle)], axis=1), axis=0)
-    path = np.concatenate([[start], path])
-    gone = np.flatnonzero((path[:, 1] < 0.05) | (path[:, 1] > lip + 1e-6))
-    return path[: gone[0]] if len(gone) > 0 else path
-
-
-def _on_pot(seam: np.ndarray, profile: np.ndarray, arc: np.ndarray):  # [P, 2], [Q, 2], [Q]
-    """Unrolled coordinates to points and normals on the pot; the seam's 0 faces the front."""
-    angle = seam[:, 0] / 0.42 - np.pi / 2
-    slope = np.gradient(profile, arc, axis=0)
-    r, z = (np.interp(seam[:, 1], arc, column) for column in profile.T)
-    dr, dz = (np.interp(seam[:, 1], arc, column) for column in slope.T)
+def _on_wall(seam: np.ndarray):  # [P, 2] -> two of [P, 3]
+    """Points and normals on the outer wall; a seam's 0 faces the front."""
+    profile = outline()
+    outer = profile[: int(np.argmax(profile[:, 1])) + 1]
+    slope = unit(np.gradient(np.column_stack([outer, np.zeros(len(outer))]), axis=0))
+    angle = seam[:, 0] / 0.44 - np.pi / 2
+    r = np.interp(seam[:, 1], outer[:, 1], outer[:, 0])
+    dr, dz = (np.interp(seam[:, 1], outer[:, 1], slope[:, k]) for k in (0, 1))
     cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack([r * cos, r * sin, z], 1), unit(np.stack([dz * cos, dz * sin, -dr], 1))
+    height = np.minimum(seam[:, 1], outer[-1, 1])
+    return np.stack([r * cos, r * sin, height], axis=1), unit(np.stack([dz * cos, dz * sin, -dr], axis=1))

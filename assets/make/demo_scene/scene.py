@@ -29,9 +29,9 @@ def build(seed: int = 7, detail: float = 1.0, *, sh_degree: int = 3) -> Gaussian
     surfels = model(seed, detail)
     log.info("%d surfels: %s", len(surfels), surfels.specular.max(axis=1).astype(bool).sum())
     fine = detail >= 0.5
-    lighting = gather(surfels, cells=160 if fine else 64, sky_count=96 if fine else 24, key_count=12 if fine else 4)
+    lighting = gather(surfels, cells=144 if fine else 64, sky_count=72 if fine else 24, key_count=12 if fine else 4)
     log.info("lit")
-    sh = fitted_sh(surfels, lighting, TO_WORLD, degree=sh_degree, eyes=160 if fine else 64)
+    sh = fitted_sh(surfels, lighting, TO_WORLD, degree=sh_degree, eyes=128 if fine else 64)
     log.info("fitted")
     return _rows(surfels, sh)
 
@@ -48,6 +48,7 @@ def model(seed: int, detail: float) -> Surfels:
         wood,
         tree.flowers(rngs[5], places, centers, detail),
         tree.fallen(rngs[6], int(120 * detail) + 2, 0.0, 0.30, 0.76),
+        tree.falling(rngs[7], int(26 * detail) + 1),
         insect.moved((0.30, -0.585, 0.0)),
     ]
     return joined(parts).moved(-CENTER)

@@ -66,8 +66,8 @@ def wood(rng: np.random.Generator, detail: float) -> tuple[Surfels, np.ndarray, 
     stems = np.concatenate([limb[::3, :3] for limb in limbs] + [trunk[60::4, :3]])
     nodes, parent = _colonised(stems, space)
     twigs = _twigs(nodes, parent, len(stems))
-    bark = [_barked(trunk, int(7000 * detail), 1.0)]
-    bark += [_barked(limb, int(max(260, 2400 * limb[:, 3].mean() / 0.02 * 0.5) * detail), 0.6) for limb in limbs]
+    bark = [_barked(trunk, int(8600 * detail), 1.0)]
+    bark += [_barked(limb, int(max(260, 2000 * limb[:, 3].mean() / 0.02 * 0.5) * detail), 0.6) for limb in limbs]
     bark += [_barked(root, int(420 * detail), 1.0) for root in _roots(rng)]
     near = cKDTree(nodes).query(space)[0] < 0.06
     centers = np.array([cloud.center for cloud in CLOUDS])[owner]
@@ -85,8 +85,8 @@ def _limb(rng: np.random.Generator, trunk: np.ndarray, cloud: Cloud, height: flo
     crooked[[0, -1]] = 0.0
     sag = -0.09 * length * np.sin(np.pi * share) * np.array([0, 0, 1.0])
     path = np.concatenate([start[:3] + share * reach + crooked + sag, [end + 0.5 * unit(reach * [1, 1, 0.2]) * cloud.radii[0]]])
-    thick = min(0.55 * start[3], 0.011 + 0.026 * length)
-    return spline(np.column_stack([path, thick * np.array([1.2, 0.9, 0.75, 0.6, 0.48, 0.36, 0.16])]), 110)
+    thick = min(0.52 * start[3], 0.009 + 0.024 * length)
+    return spline(np.column_stack([path, thick * np.array([1.3, 0.9, 0.72, 0.56, 0.42, 0.30, 0.13])]), 110)
 
 
 def _roots(rng: np.random.Generator) -> list[np.ndarray]:
@@ -167,35 +167,35 @@ def _twigs(nodes: np.ndarray, parent: np.ndarray, stems: int) -> Surfels:
 def _bark_height(p: np.ndarray) -> np.ndarray:  # [N, 3] -> [N]
     """Plates that run along the trunk, and the cherry's short dark bars across it."""
     warped = p + 0.02 * np.stack([fbm(p * 9 + 5 * k, 2, seed=61 + k) for k in range(3)], axis=1)
-    return 0.012 * ridged(warped * [30, 30, 12], 3, seed=65) ** 1.5
+    return 0.011 * ridged(warped * [46, 46, 20], 3, seed=65) ** 2
 
 
 def _barked(path: np.ndarray, count: int, roughness: float) -> Surfels:  # [P, 4]
     position, normal, along, _, spacing = tube(path[:, :3], path[:, 3], count)
     height = _bark_height(position) * roughness
-    rough = bumped(position, normal, lambda p: _bark_height(p) * roughness * 1.3, 0.004)
-    crest = smoothstep(0.0035, 0.0095, height / roughness)
+    rough = bumped(position, normal, lambda p: _bark_height(p) * roughness * 2.2, 0.003)
+    crest = smoothstep(0.0025, 0.0085, height / roughness)
     dark, light = np.array([0.016, 0.010, 0.009]), np.array([0.165, 0.105, 0.082])
     albedo = dark + (light - dark) * crest[:, None] * (0.85 + 0.3 * fbm(position * 14, 2, seed=67))[:, None]
     # Lichen on the weather side, and moss that climbs from the soil.
     lichen = smoothstep(0.25, 0.55, fbm(position * 8, 3, seed=71) + 0.25 * normal[:, 1]) * 0.55
-    climbing = smoothstep(0.16, 0.0, position[:, 2] - SOIL + 0.10 * fbm(position * 12, 2, seed=73)) * 0.8
+    climbing = smoothstep(0.16, 0.0, position[:, 2] - SOIL + 0.10 * fbm(position * 12, 2, seed=73)) * 0.5
     albedo += lichen[:, None] * (np.array([0.19, 0.22, 0.15]) - albedo)
     albedo += climbing[:, None] * (np.array([0.085, 0.125, 0.018]) - albedo)
-    sigma = spacing * np.array([1.35 * COVER, 0.82 * COVER, 0.3])
+    sigma = spacing * np.array([1.15 * COVER, 0.82 * COVER, 0.3])
     bark = Material(albedo, specular=0.03, roughness=0.55)
     return make(position + normal * height[:, None], normal, along, sigma, bark, normal=rough)
 
 
 def flowers(rng: np.random.Generator, places: np.ndarray, centers: np.ndarray, detail: float) -> Surfels:
     """Blossoms, buds and young leaves at evenly thinned places; two of [M, 3]."""
-    chosen = thinned(rng, places, 0.0285 / np.clip(detail, 0.15, 1.0) ** 0.3)
+    chosen = thinned(rng, places, 0.0328 / np.clip(detail, 0.15, 1.0) ** 0.3)
     outward = unit((places[chosen] - centers[chosen]) * [1, 1, 2.2])
     axis = unit(outward + 0.45 * rng.normal(size=(len(chosen), 3)) + [0, 0, 0.25])
     kind = rng.random(len(chosen))
     position = places[chosen] + 0.012 * axis
     bloom, bud, leaf = kind < 0.80, (kind >= 0.80) & (kind < 0.90), kind >= 0.84
-    size = 0.0245 * (0.82 + 0.36 * rng.random(len(chosen)))
+    size = 0.0272 * (0.82 + 0.36 * rng.random(len(chosen)))
     return joined(
         [
             blossoms(rng, position[bloom], axis[bloom], size[bloom]),
@@ -222,7 +222,8 @@ def blossoms(rng, center: np.ndarray, axis: np.ndarray, size: np.ndarray, open_d
     count = len(center)
     side = unit(np.cross(axis, unit(rng.normal(size=(count, 3)))))
     blush = rng.random(count)[:, None]
-    tip = np.array([0.97, 0.80, 0.83]) * (1 - blush) + np.array([0.95, 0.56, 0.66]) * blush
+    tip = np.array([0.94, 0.70, 0.75]) * (1 - blush) + np.array([0.92, 0.45, 0.57]) * blush
+    tip *= 0.90 + 0.16 * rng.random((count, 1))
     heart = np.array([0.72, 0.13, 0.24]) * np.ones_like(tip)
     parts = []
     for petal in range(5):
@@ -234,9 +235,9 @@ def blossoms(rng, center: np.ndarray, axis: np.ndarray, size: np.ndarray, open_d
         across = np.cross(thin, out)
         shade = 0.9 + 0.2 * rng.random((count, 1))
         for reach, shift, long, wide, color in (
-            (0.36, 0.0, 0.17, 0.125, 0.45 * heart + 0.55 * tip),
-            (0.70, 0.135, 0.155, 0.135, tip * shade),
-            (0.70, -0.135, 0.155, 0.135, tip * shade),
+            (0.36, 0.0, 0.17, 0.145, 0.45 * heart + 0.55 * tip),
+            (0.68, 0.148, 0.155, 0.142, tip * shade),
+            (0.68, -0.148, 0.155, 0.142, tip * shade),
         ):
             place = center + size[:, None] * (reach * out + shift * across)
             sigma = size[:, None] * np.array([long, wide, 0.02])
@@ -294,6 +295,12 @@ def fallen(rng: np.random.Generator, count: int, floor: float, inner: float, out
     center = np.stack([r * np.cos(angle), r * np.sin(angle), np.full(count, floor)], axis=1)
     up = unit(np.array([0, 0, 1.0]) + 0.22 * rng.normal(size=(count, 3)))
     return petals(rng, center + [0, 0, 0.004], up)
+
+
+def falling(rng: np.random.Generator, count: int) -> Surfels:
+    """Petals on their way down, under the crown."""
+    center = np.stack([rng.uniform(-0.85, 0.75, count), rng.uniform(-0.45, 0.35, count), rng.uniform(0.12, 0.75, count)], 1)
+    return petals(rng, center, unit(rng.normal(size=(count, 3))))
 
 
 def petals(rng: np.random.Generator, center: np.ndarray, up: np.ndarray) -> Surfels:  # two of [M, 3]

@@ -1,0 +1,48 @@
+"""The table of what is measured. A workload yields its metrics as they come, or is `Skipped` with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import frames, memory, peer_gsplat, peer_gsply, peer_viser, program, reading
+from .metrics import Effort, Metric
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing to measure."""
+
+    prefixes: tuple[str, ...]
+    """What the keys of its metrics begin with, the main one first."""
+    run: Callable[[Effort], Iterator[Metric]]
+
+
+WORKLOADS = (
+    Workload(("gaussians/frame/demo", "gaussians/stage/demo"), frames.demo),
+    Workload(("gaussians/frame/biker", "gaussians/stage/biker"), frames.biker),
+    Workload(("gaussians/frame/playbot", "gaussians/stage/playbot"), frames.playbot),
+    Workload(("gaussians/growth",), frames.growth),
+    Workload(("gaussians/million",), frames.million),
+    Workload(("formats/read",), reading.formats_read),
+    Workload(("memory",), memory.bytes_per_gaussian),
+    Workload(("viewer/first_picture",), program.first_picture),
+    Workload(("viewer/move_to_picture",), program.move_to_picture),
+    Workload(("viewer/held_frames",), program.held_frames),
+    Workload(("peers/gsplat_torch",), peer_gsplat.gsplat_torch),
+    Workload(("peers/gsply",), peer_gsply.gsply),
+    Workload(("peers/viser_webgl",), peer_viser.viser_webgl),
+)
+
+
+def chosen(only: str) -> list[Workload]:
+    """The workloads that can have a metric whose key begins with `only`.
+
+    Raises:
+        ValueError: there is none; the sentence lists what there is.
+    """
+    found = [w for w in WORKLOADS if any(p.startswith(only) or only.startswith(p) for p in w.prefixes)]
+    if not found:
+        known = ", ".join(prefix for w in WORKLOADS for prefix in w.prefixes)
+        raise ValueError(f"--only {only}: no workload begins with it; there are {known}")
+    return found

@@ -1,0 +1,116 @@
+"""Which backends this machine has, and why not the others. Nothing is probed before the first question.
+
+"cpu" is the package's own C++ kernels; "cuda" is gsplat on an NVIDIA GPU. Answers are kept: a machine does not change
+under a running program.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from types import ModuleType
+from typing import Literal
+
+Backend = Literal["cpu", "cuda"]
+BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
+
+
+def available() -> tuple[Backend, ...]:
+    """The backends that work here, the preferred one first."""
+    return tuple(backend for backend in ("cuda", "cpu") if why_not(backend) == "")
+
+
+def why_not(backend: Backend) -> str:
+    """One line that says why `backend` does not work here, "" where it does."""
+    return _why_not_cuda() if backend == "cuda" else _why_not_cpu()
+
+
+def choose(wanted: Literal["auto", "cpu", "cuda"]) -> Backend:
+    """The backend to use for `wanted`.
+
+    Raises:
+        RuntimeError: it does not work here; the sentence says why.
+    """
+    if wanted == "auto":
+        working = available()
+        if len(working) == 0:
+            raise RuntimeError("; ".join(why_not(backend) for backend in BACKENDS))
+        return working[0]
+    reason = why_not(wanted)
+    if reason:
+        raise RuntimeError(reason)
+    return wanted
+
+
+def describe(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> str:
+    """One line that names the backend in use, threads, CPU features and GPU."""
+    backend = choose(wanted)
+    if backend == "cuda":
+        import torch
+
+        return f"cuda: gsplat on {torch.cuda.get_device_name()}"
+    threads = num_threads()
+    features = kernels().compiled_features()
+    width = "AVX-512" if "avx512dq" in features else "AVX2" if "avx2" in features else f"plain {platform.machine()}"
+    return f"cpu: {threads} thread{'s' if threads != 1 else ''}, {width} kernels ({why_not('cuda') or 'cuda works too'})"
+
+
+def num_threads() -> int:
+    """Threads that the CPU kernels use."""
+    return kernels().num_threads()
+
+
+def set_num_threads(threads: int) -> None:
+    """Sets the number of threads of the CPU kernels; waits for a picture in the making."""
+    if not 1 <= threads <= 1024:
+        raise ValueError(f"threads: {threads}; must be 1 to 1024")
+    kernels().set_num_threads(threads)
+
+
+@cache
+def kernels() -> ModuleType:
+    """The compiled kernels, checked against this CPU.
+
+    Raises:
+        RuntimeError: they were not built, or were built for another CPU; the sentence says what to do.
+    """
+    try:
+        from .cpu import _kernels  # type: ignore[reportAttributeAccessIssue]
+    except ImportError as error:
+        raise RuntimeError(
+            f"cpu: the compiled kernels do not load ({error}); build them with `pip install -e .` in the project folder"
+        ) from error
+    missing = _kernels.missing_features()
+    if missing:
+        raise RuntimeError(
+            f"cpu: the kernels were built for {', '.join(_kernels.compiled_features())}; this CPU lacks "
+            f"{', '.join(missing)}; reinstall on this machine, or with H3D_ARCH=x86-64-v3 in the environment"
+        )
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_kernels.reset_after_fork)
+    return _kernels
+
+
+@cache
+def _why_not_cpu() -> str:
+    try:
+        kernels()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def _why_not_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return f"cuda: torch {torch.__version__} is built without CUDA"
+    if not torch.cuda.is_available():
+        return f"cuda: torch {torch.__version__} finds no CUDA device"
+    try:
+        from gsplat.cuda._backend import _C  # Builds gsplat's kernels when there are none yet.
+    except Exception as error:  # noqa: BLE001 - a failed build raises whatever its compiler driver does.
+        return f"cuda: gsplat's kernels do not load: {' '.join(str(error).split())[:200]}"
+    return "" if _C is not None else "cuda: gsplat's kernels are not built: it found no CUDA toolkit (nvcc)"
