@@ -79,6 +79,7 @@ def view(options: ViewOptions) -> None:
         _wait_for_the_end(workspace)
     finally:
         viewer.close()
+        guarded.stop()
 
 
 def info(file: Annotated[Path, tyro.conf.Positional]) -> None:

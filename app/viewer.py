@@ -45,11 +45,10 @@ class Viewer:
         server.on_client_disconnect(self._disconnect)
 
     def close(self) -> None:
-        """End all sessions and the server."""
+        """End all sessions; whoever started the server stops it."""
         self._unsubscribe()
         for session in list(self.sessions.values()):
             session.close()
-        self.server.stop()
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
         """New tabs look at the first scene; tabs that were empty fly to it."""

@@ -60,11 +60,12 @@ def _blurred(x: torch.Tensor, padding: Padding) -> torch.Tensor:  # [B, C, H, W]
     weights = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     weights = weights / weights.sum()
     margin = WINDOW // 2 if padding == "same" else 0
-    shape = x.shape
-    x = x.reshape(-1, 1, *shape[-2:])
-    x = F.conv2d(x, weights.view(1, 1, WINDOW, 1), padding=(margin, 0))
-    x = F.conv2d(x, weights.view(1, 1, 1, WINDOW), padding=(0, margin))
-    return x.reshape(*shape[:2], *x.shape[-2:])
+    # One group a channel: a batch of pictures of one channel each took four times as long on a CPU.
+    planes = x.shape[0] * x.shape[1]
+    grouped = x.reshape(1, planes, *x.shape[-2:])
+    grouped = F.conv2d(grouped, weights.expand(planes, 1, 1, WINDOW).mT, padding=(margin, 0), groups=planes)
+    grouped = F.conv2d(grouped, weights.expand(planes, 1, 1, WINDOW), padding=(0, margin), groups=planes)
+    return grouped.reshape(*x.shape[:2], *grouped.shape[-2:])
 
 
 def _check(a: torch.Tensor, b: torch.Tensor) -> None:

@@ -43,7 +43,7 @@ COUNTER = """
   const probe = document.createElement("canvas");
   probe.width = 48; probe.height = 27;
   const context = probe.getContext("2d", {willReadFrequently: true});
-  const state = window.__count = {frames: 0, pictures: 0, colours: 0};
+  const state = window.__count = {pictures: 0, colours: 0};
   let last = 0;
   const look = () => {
     let canvas = null;
@@ -54,7 +54,6 @@ COUNTER = """
       const pixels = new Uint32Array(context.getImageData(0, 0, probe.width, probe.height).data.buffer);
       let hash = 0;
       for (const p of pixels) hash = (Math.imul(hash, 31) + p) | 0;
-      state.frames += 1;
       if (hash !== last) { state.pictures += 1; state.colours = new Set(pixels).size; }
       last = hash;
     }
@@ -139,9 +138,12 @@ def _browser() -> Iterator[Callable[[str], Any]]:
 @contextmanager
 def _splat_server(asset: Gaussians) -> Iterator[str]:
     """A plain viser server that hands the splats to the page; viser knows only their constant colour."""
+    import rich
     import viser
 
     means, rgbs = asset.means.numpy(), harmonics.dc_to_rgb(asset.sh[:, 0]).clamp(0.0, 1.0).numpy()
+    console = rich.get_console()
+    quiet, console.quiet = console.quiet, True  # viser prints its address and its goodbye whatever it is told.
     server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
     try:
         server.scene.add_gaussian_splats("/splats", means, _covariances(asset), rgbs, asset.opacities.numpy()[:, None])
@@ -152,6 +154,7 @@ def _splat_server(asset: Gaussians) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.get_port()}/?fixedDpr=1"
     finally:
         server.stop()
+        console.quiet = quiet
 
 
 def _covariances(asset: Gaussians) -> np.ndarray:  # [N, 3, 3]

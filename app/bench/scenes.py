@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from h3d import assets
 from h3d.models import formats
 from h3d.models.gaussians import Gaussians, from_rows
 from h3d.renderers import SplatScene
@@ -53,9 +54,7 @@ def playbot() -> Gaussians:
 @lru_cache(maxsize=1)
 def demo() -> Gaussians:
     """The scene that comes with the program."""
-    from h3d.assets import DEMO_SCENE
-
-    return formats.read(DEMO_SCENE)
+    return formats.read(assets.path(assets.DEMO_SCENE))
 
 
 def synthetic(count: int, seed: int = 0) -> Gaussians:

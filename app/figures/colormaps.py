@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 _TO_LMS = np.array(
@@ -66,15 +68,24 @@ def indices(values: np.ndarray, low: float, high: float) -> np.ndarray:  # [...]
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:  # [N] int64 -> [N, 3] float32
-    """A stable colour per key: hue, chroma and lightness from a hash, so that neighbours differ and none is dark."""
+    """A stable colour per key, one of 4096 that differ in hue, chroma and lightness, none of them dark."""
+    return np.take(_distinct_table(), (_mixed(keys) >> np.uint64(52)).astype(np.intp), axis=0)
+
+
+def _mixed(keys: np.ndarray) -> np.ndarray:  # [N] int64 -> [N] uint64
+    """A hash in which each bit depends on each bit of the key: SplitMix64 (Steele, Lea, Flood 2014)."""
     x = np.asarray(keys).astype(np.uint64)
-    # SplitMix64 (Steele, Lea, Flood 2014): each bit of the result depends on each bit of the key.
     with np.errstate(over="ignore"):
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x = x ^ (x >> np.uint64(31))
-    hue = (x & np.uint64(0xFFFF)).astype(np.float64) * (2 * np.pi / 65536)
-    chroma = 0.07 + 0.09 * ((x >> np.uint64(16)) & np.uint64(0xFFFF)).astype(np.float64) / 65535
-    lightness = 0.5 + 0.4 * ((x >> np.uint64(32)) & np.uint64(0xFFFF)).astype(np.float64) / 65535
-    return _srgb(np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)).astype(np.float32)
+    return x ^ (x >> np.uint64(31))
+
+
+@lru_cache(maxsize=1)
+def _distinct_table() -> np.ndarray:  # [4096, 3] float32
+    x = _mixed(np.arange(4096))
+    hue, chroma, lightness = (((x >> np.uint64(16 * k)) & np.uint64(0xFFFF)) / 65536.0 for k in range(3))
+    angle, reach = 2 * np.pi * hue, 0.07 + 0.09 * chroma
+    lab = np.stack([0.5 + 0.4 * lightness, reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
+    return _srgb(lab).astype(np.float32)

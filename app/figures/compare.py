@@ -6,7 +6,6 @@ Letters: a is the first view (left or upper), b the second; h rows, w columns.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -228,9 +227,7 @@ def _measured_range(comparison: Comparison, camera: Camera, backend: Backend, ca
     change = np.abs(_strongest(sides[1].pixels.astype(np.int16) - sides[0].pixels)) / 255.0
     changed = change[change > 0]
     bound = max(float(np.quantile(changed, 0.98)) if len(changed) > 0 else 0.0, SMALLEST_RANGE)
-    decade = 10.0 ** math.floor(math.log10(bound))
-    steps = (decade * step for step in (1.0, 2.0, 5.0, 10.0))
-    return min(1.0, next(step for step in steps if step >= bound * (1.0 - 1e-9)))
+    return images.round_up(bound)
 
 
 def _marks(comparison: Comparison, camera: Camera, legend: Legend | None) -> tuple[Stamp, ...]:

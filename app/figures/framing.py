@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ DEFAULT_UP = (0.0, -1.0, 0.0)
 DEFAULT_DIRECTION = (-0.5, -0.3, -0.85)
 """From the scene to the eye: a three-quarter view from the side that an untouched camera looks from, slightly above."""
 FOV_Y_DEGREES = 45.0
-FILL = 0.92  # of the picture's half size that the scene may fill
+FILL = 0.9  # of the picture's half size that the scene may fill
 MAX_SAMPLES = 100_000
 
 
@@ -55,21 +56,30 @@ def frame_camera(
     camera = look_at(
         center + toward_eye, center, np.asarray(up), fov_y_radians=fov_y_radians, width=width, height=height
     )
-    near_center = points[np.linalg.norm(points - center, axis=1) <= radius]
-    local = (near_center - center) @ camera.camera_to_world[:3, :3]  # right, down, forward from the centre
+    axes = camera.camera_to_world[:3, :3]
+    local = (points[np.linalg.norm(points - center, axis=1) <= 1.2 * radius] - center) @ axes  # right, down, forward
     half_height = FILL * math.tan(0.5 * fov_y_radians)
-    half_width = half_height * width / height
-    # A point is in view from the distance d where |x| <= half_width * (d + z), and likewise for y.
-    needed = np.maximum(np.abs(local[:, 0]) / half_width, np.abs(local[:, 1]) / half_height) - local[:, 2]
-    distance = max(float(np.quantile(needed, 0.998)), 0.5 * radius) if len(needed) > 0 else 3.0 * radius
-    return look_at(
-        center + (distance + size) * toward_eye,
-        center,
-        np.asarray(up),
-        fov_y_radians=fov_y_radians,
-        width=width,
-        height=height,
-    )
+    eye = _fitted_eye(local, half_height * width / height, half_height) if len(local) > 0 else np.zeros(3)
+    eye[2] = min(eye[2], -0.5 * radius) - size
+    pose = camera.camera_to_world.copy()
+    pose[:3, 3] = center + axes @ eye
+    return replace(camera, camera_to_world=pose)
+
+
+def _fitted_eye(local: np.ndarray, half_width: float, half_height: float) -> np.ndarray:  # [M, 3] -> [3]
+    """Where the eye stands, in the camera's axes, so that nearly all points fill the frustum from edge to edge.
+
+    A point lies between two opposite planes of the frustum where |x - eye_x| <= half_width * (z - eye_z); the extremes
+    of x - half_width * z and of x + half_width * z tell where the planes have to stand, and likewise for y.
+    """
+    eye, depths = np.zeros(3), []
+    for axis, slope in ((0, half_width), (1, half_height)):
+        right = float(np.quantile(local[:, axis] - slope * local[:, 2], 0.999))
+        left = float(np.quantile(local[:, axis] + slope * local[:, 2], 0.001))
+        eye[axis] = 0.5 * (right + left)
+        depths.append(0.5 * (left - right) / slope)
+    eye[2] = min(depths)
+    return eye
 
 
 def _bounds(points: np.ndarray, size: float) -> tuple[np.ndarray, float]:  # [M, 3]

@@ -9,6 +9,7 @@ Letters: h rows, w columns of the rectangle; N Gaussians of all layers in order;
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -171,8 +172,8 @@ def painter(view: View, camera: Camera, *, backend: Backend = "auto", cancel: Ca
         near, far = _depth_range(plain, cancel)
         return replace(plain, legend=("depth, scene units", near, far))
     if mode == "contribution":
-        legend = ("largest share of a pixel", 0.0, 1.0)
-        return replace(plain, scenes=_heat_scenes(plain, cancel), legend=legend)
+        scenes, high = _heat_scenes(plain, cancel)
+        return replace(plain, scenes=scenes, legend=("largest share of a pixel", 0.0, high))
     if mode == "top_id":
         keys = [_row_keys(layer) for layer in layers]
         colors = colormaps.distinct(np.concatenate([np.zeros(1, np.int64), *keys]))
@@ -211,6 +212,13 @@ def render_float(
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """[0, 1] to 0..255, rounded; what lies outside is cut."""
     return (np.clip(values, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
+
+
+def round_up(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten, at most 1: the end of a scale from 0."""
+    decade = 10.0 ** math.floor(math.log10(value))
+    steps = (decade * step for step in (1.0, 2.0, 5.0, 10.0))
+    return min(1.0, next(step for step in steps if step >= value * (1.0 - 1e-9)))
 
 
 def visible_count(view: View) -> int:
@@ -284,19 +292,25 @@ def _depth_range(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[float, 
     return float(near), float(max(far, near + 1e-6 * max(1.0, abs(near))))
 
 
-def _heat_scenes(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[SplatScene, ...]:
-    """The scenes with every Gaussian in the colour of the largest share (alpha * T) that it has of any pixel."""
+def _heat_scenes(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[tuple[SplatScene, ...], float]:
+    """The scenes with every Gaussian in the colour of the largest share (alpha * T) that it has of any pixel.
+
+    Also the share that gets the brightest colour: a round number that few Gaussians exceed.
+    """
     if len(plain.scenes) == 0:
-        return ()
+        return (), 1.0
     camera = shrunk(plain.camera, HEAT_SIDE)
     options = replace(_options(plain.view.display, plain.backend), sh_degree=0, depth=False, contributions=True)
     largest = _present(_rasterize(plain.scenes, camera, options, cancel).contribution_max)
-    heat = torch.from_numpy(colormaps.colored(largest.cpu().numpy(), colormaps.HEAT, 0.0, 1.0))
+    seen = largest[largest > 0]
+    high = round_up(float(np.quantile(seen.cpu().numpy(), 0.97)) if seen.numel() > 0 else 1.0)
+    heat = torch.from_numpy(colormaps.colored(largest.cpu().numpy(), colormaps.HEAT, 0.0, high))
     parts = heat.to(plain.scenes[0].sh).split([len(scene.means) for scene in plain.scenes])
-    return tuple(
+    scenes = tuple(
         replace(scene, sh=harmonics.rgb_to_dc(part)[:, None].contiguous())
         for scene, part in zip(plain.scenes, parts, strict=True)
     )
+    return scenes, high
 
 
 def _row_keys(layer: Layer) -> np.ndarray:

@@ -81,7 +81,7 @@ def label(text: str, x: int, y: int, unit: int, *, align: str = "left") -> Stamp
 def color_bar(
     title: str, table: np.ndarray, low: float, high: float, width: int, height: int
 ) -> Stamp:  # table [256, 3], picture of width x height
-    """What the colours mean: a bar with a title, numbers at its ends and middle; low in the middle of the picture.
+    """What the colours mean: a bar with a title, numbers at its ends and middle; in the lower left corner.
 
     A picture too small for it gets none.
     """
@@ -89,7 +89,7 @@ def color_bar(
         return filled(0, 0, 0, 0, PANEL)
     unit = unit_of(width, height)
     pad = max(4, unit // 2)
-    bar_width = max(60, min(round(0.42 * width), 26 * unit))
+    bar_width = max(60, min(round(0.3 * width), 18 * unit))
     ticks = [_text_mask(_number(value, high - low), unit) for value in (low, 0.5 * (low + high), high)]
     heading = _text_mask(title, unit)
     inner = max(bar_width, heading.shape[1], sum(t.shape[1] for t in ticks) + 2 * unit)
@@ -105,7 +105,7 @@ def color_bar(
     top += bar_height + unit - unit // 2
     for tick, at in zip(ticks, (0, inner // 2, inner), strict=True):
         panel = _inked(panel, tick, left + at - tick.shape[1] // 2, top)
-    x = (width - panel.alpha.shape[1]) // 2
+    x = unit
     y = height - panel.alpha.shape[0] - unit
     return Stamp(x, y, panel.rgb, panel.alpha)
 

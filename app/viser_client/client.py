@@ -21,13 +21,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import websockets.exceptions
 from PIL import Image
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from .page import Control, Notification, Page
 from .view import View
@@ -35,6 +36,8 @@ from .wire import Message, decode_batch, encode, subprotocol
 
 logger = logging.getLogger(__name__)
 
+# A connection that reads ahead would hide from the server that nobody reads. Before version 14 it holds one message.
+_SHORT_QUEUE: dict[str, Any] = {"max_queue": 1} if "max_queue" in signature(ClientConnection).parameters else {}
 PART_BYTES = 512 * 1024  # as the page cuts an upload
 DEFAULT_TIMEOUT = 10.0
 
@@ -223,7 +226,7 @@ class ViserClient:
     # A bad line.
 
     def stop_reading(self) -> None:
-        """Take nothing more off the socket and answer nothing, until `resume_reading`."""
+        """Answer nothing and, but for the three batches that come first, take nothing off the socket."""
         self._may_read.clear()
 
     def resume_reading(self) -> None:
@@ -350,6 +353,7 @@ def _connect(url: str, headers: dict[str, str], receive_buffer_bytes: int | None
             compression=None,
             max_size=None,
             open_timeout=timeout,
+            **_SHORT_QUEUE,
         )
     except BaseException:
         plain.close()

@@ -1,106 +1,107 @@
 // Stage 4: each tile's splats from front to back.
 //
 // A tile is sixteen blocks of 4 x 4 pixels, and a block is one vector: small splats fill more of its lanes than of rows
-// of sixteen. For each splat one vector operation over the sixteen block centres finds the blocks that it can reach;
-// only those are blended, and blocks whose pixels are all finished drop out. A pixel's own arithmetic does not depend
-// on which other pixels are computed, so a rectangle equals the crop of the whole picture bit for bit.
+// of sixteen. Entries are taken 64 at a time. For each, one vector operation over the sixteen block centres finds the
+// blocks that it can reach, as sixteen bits; the bits are transposed, and then each block walks through its own entries
+// with its colour and transmittance in registers. A pixel's own arithmetic does not depend on which other pixels are
+// computed, so a rectangle equals the crop of the whole picture bit for bit.
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "lanes.h"
 #include "prefetch.h"
 #include "raster.h"
 #include "shapes.h"
+#include "tile.h"
 
 namespace h3d {
 namespace {
 
-constexpr int kBlocks = 16;
-constexpr int kBlockSide = 4;
-constexpr int kAhead = 8;  // entries between a prefetch and its use
-using Plane = float[kBlocks][kLanes];
+constexpr int kBatch = 64;
+constexpr int kAhead = 16;  // entries between a prefetch and its use
 
-// The running sums of a tile. Transmittance is negative where the pixel is finished.
-struct alignas(64) TileSums {
-    Plane transmittance, r, g, b, depth;
-    Plane best;                       // largest alpha T so far
-    int32_t top[kBlocks][kLanes];     // and its row
-    uint32_t live;                    // one bit a block
+// Some entries of a tile, their splats side by side.
+struct Batch {
+    int count = 0;
+    const Entry* entries = nullptr;
+    Splat splats[kBatch];
+    uint64_t of_block[kBlocks];  // one bit an entry
 };
 
 // What is computed beyond colour and depth.
 struct Extras {
-    float* features = nullptr;  // [D, 256] sums of the tile
-    float* partial_sum = nullptr;
+    float* partial_sum = nullptr;  // per entry of the tile
     float* partial_max = nullptr;
-    bool top_id = false;
 };
 
-struct Tile {
-    int64_t number;
-    int x, y;                // first pixel
-    int x0, y0, x1, y1;      // pixels wanted, within the tile
-    const Entry* entries;
-    int64_t count;
-};
-
-// Positions of the lanes within a block, from its centre, and of the block centres, from the tile's corner.
+// Centres of the blocks, and of the lanes of block 0, from the tile's corner.
 struct Places {
-    alignas(64) float lane_x[kLanes], lane_y[kLanes], center_x[kBlocks], center_y[kBlocks];
-    constexpr Places() : lane_x{}, lane_y{}, center_x{}, center_y{} {
+    alignas(64) float center_x[kBlocks], center_y[kBlocks], lane_x[kLanes], lane_y[kLanes];
+    constexpr Places() : center_x{}, center_y{}, lane_x{}, lane_y{} {
         for (int i = 0; i < kLanes; i++) {
-            lane_x[i] = static_cast<float>(i % kBlockSide) - 1.5f;
-            lane_y[i] = static_cast<float>(i / kBlockSide) - 1.5f;
-            center_x[i] = static_cast<float>(i % kBlockSide * kBlockSide) + 2.0f;
-            center_y[i] = static_cast<float>(i / kBlockSide * kBlockSide) + 2.0f;
+            const auto column = static_cast<float>(i % kBlockSide), row = static_cast<float>(i / kBlockSide);
+            center_x[i] = column * kBlockSide + 2.0f, center_y[i] = row * kBlockSide + 2.0f;
+            lane_x[i] = column + 0.5f, lane_y[i] = row + 0.5f;
         }
     }
 };
 constexpr Places kPlaces;
 
-void begin_tile(const Tile& tile, TileSums& sums) {
-    std::memset(&sums, 0, sizeof(sums));
-    std::memset(sums.top, 0xff, sizeof(sums.top));
-    for (int block = 0; block < kBlocks; block++) {
-        for (int lane = 0; lane < kLanes; lane++) {
-            const int x = block % 4 * 4 + lane % 4, y = block / 4 * 4 + lane / 4;
-            const bool wanted = x >= tile.x0 && x < tile.x1 && y >= tile.y0 && y < tile.y1;
-            sums.transmittance[block][lane] = wanted ? 1.0f : -1.0f;
-            if (wanted) sums.live |= 1u << block;
-        }
-    }
+// An 8 x 8 matrix of bits, a row a byte, with rows and columns exchanged (Warren, Hacker's Delight, 7-3).
+inline uint64_t transposed(uint64_t x) {
+    uint64_t t = (x ^ (x >> 7)) & 0x00aa00aa00aa00aaull;
+    x ^= t ^ (t << 7);
+    t = (x ^ (x >> 14)) & 0x0000cccc0000ccccull;
+    x ^= t ^ (t << 14);
+    t = (x ^ (x >> 28)) & 0x00000000f0f0f0f0ull;
+    return x ^ t ^ (t << 28);
 }
 
-inline void add_to(float* p, Lanes weight, Lanes value) { fma(weight, value, Lanes::load(p)).store(p); }
-
-// What the extras need of one splat over its blocks.
-struct Tally {
-    Lanes sum{0.0f}, most{0.0f};
-};
-
-void add_extras(const Frame& frame, const Extras& extras, uint32_t row, const float* features, Lanes weight, int block,
-                TileSums& sums, Tally& tally) {
-    tally.sum = tally.sum + weight;
-    tally.most = max(tally.most, weight);
-    if (extras.top_id) {
-        const Lanes best = Lanes::load(sums.best[block]);
-        const Mask better = weight > best;
-        select(better, weight, best).store(sums.best[block]);
-        for (uint32_t lanes = bits(better); lanes != 0; lanes &= lanes - 1) {
-            sums.top[block][std::countr_zero(lanes)] = static_cast<int32_t>(row);
+// From sixteen bits an entry to 64 bits a block.
+void transpose(const uint8_t low[kBatch], const uint8_t high[kBatch], uint64_t of_block[kBlocks]) {
+    uint8_t bytes[kBlocks][8];
+    for (int group = 0; group < 8; group++) {
+        uint64_t a, b;
+        std::memcpy(&a, low + 8 * group, 8);
+        std::memcpy(&b, high + 8 * group, 8);
+        a = transposed(a), b = transposed(b);
+        for (int bit = 0; bit < 8; bit++) {
+            bytes[bit][group] = static_cast<uint8_t>(a >> (8 * bit));
+            bytes[bit + 8][group] = static_cast<uint8_t>(b >> (8 * bit));
         }
     }
-    if (features != nullptr) {
-        for (int k = 0; k < frame.settings.channels; k++) {
-            add_to(extras.features + (k * kBlocks + block) * kLanes, weight, Lanes(features[k]));
+    std::memcpy(of_block, bytes, sizeof(bytes));
+}
+
+// The splats of entries [begin, begin + kBatch), and which blocks each can reach.
+template <class S>
+void load_batch(const Splat* splats, const Tile& tile, int64_t begin, Batch& batch) {
+    const Lanes center_x = Lanes::load(kPlaces.center_x) + static_cast<float>(tile.x);
+    const Lanes center_y = Lanes::load(kPlaces.center_y) + static_cast<float>(tile.y);
+    const Lanes zero(0.0f);
+    batch.entries = tile.entries + begin;
+    batch.count = static_cast<int>(std::min<int64_t>(kBatch, tile.count - begin));
+    alignas(8) uint8_t low[kBatch] = {}, high[kBatch] = {};
+    for (int i = 0; i < batch.count; i++) {
+        if (begin + i + kAhead < tile.count) {
+            prefetch(&splats[row_of(batch.entries[i + kAhead])], sizeof(Splat));
         }
+        const Splat s = splats[row_of(batch.entries[i])];
+        batch.splats[i] = s;
+        const Lanes dy = center_y - s.y;
+        const Lanes u = fma(Lanes(s.a), center_x - s.x, s.b * dy), v = s.c * dy;
+        // Over a block u and v stray by at most this much from their values at its centre.
+        const float stray_u = 1.5f * (s.a + std::fabs(s.b)), stray_v = 1.5f * s.c;
+        const Lanes u_least = max(abs(u) - stray_u, zero), v_least = max(abs(v) - stray_v, zero);
+        const float reach = S::reach(s) * 1.0001f + 1e-5f;
+        const uint32_t blocks = bits(fma(u_least, u_least, v_least * v_least) <= Lanes(reach));
+        low[i] = static_cast<uint8_t>(blocks), high[i] = static_cast<uint8_t>(blocks >> 8);
     }
+    transpose(low, high, batch.of_block);
 }
 
 const float* features_of(const Frame& frame, uint32_t row) {
-    if (frame.outputs.features == nullptr) return nullptr;
     for (const SceneRows& scene : frame.scenes) {
         if (row < scene.first + scene.count) {
             return scene.features == nullptr ? nullptr
@@ -110,61 +111,85 @@ const float* features_of(const Frame& frame, uint32_t row) {
     return nullptr;
 }
 
+// Features, contributions and top ids of one splat over one block.
+void add_extras(const Frame& frame, const Extras& extras, Entry entry, int64_t place, Lanes weight, int block,
+                TileSums& sums) {
+    if (extras.partial_sum != nullptr) {
+        extras.partial_sum[place] += sum(weight);
+        extras.partial_max[place] = std::max(extras.partial_max[place], largest(weight));
+    }
+    if (frame.outputs.top_id != nullptr) {
+        const Lanes best = Lanes::load(sums.best[block]);
+        const Mask better = weight > best;
+        select(better, weight, best).store(sums.best[block]);
+        for (uint32_t lanes = bits(better); lanes != 0; lanes &= lanes - 1) {
+            sums.top[block][std::countr_zero(lanes)] = static_cast<int32_t>(row_of(entry));
+        }
+    }
+    const float* features = sums.features != nullptr ? features_of(frame, row_of(entry)) : nullptr;
+    for (int k = 0; k < frame.settings.channels && features != nullptr; k++) {
+        float* p = sums.features + (k * kBlocks + block) * kLanes;
+        fma(weight, Lanes(features[k]), Lanes::load(p)).store(p);
+    }
+}
+
+// One block's entries of the batch; false when no pixel of the block is left.
+template <class S, bool kDepth, bool kExtras>
+bool blend_block(const Frame& frame, const Tile& tile, const Batch& batch, const Extras& extras, int block,
+                 TileSums& sums) {
+    const Lanes x = Lanes::load(kPlaces.lane_x) + static_cast<float>(tile.x + block % kBlockSide * kBlockSide);
+    const Lanes y = Lanes::load(kPlaces.lane_y) + static_cast<float>(tile.y + block / kBlockSide * kBlockSide);
+    const bool lit = S::kShaded && !frame.settings.normals;
+    Mask alive = Mask::from_bits(sums.alive[block]);
+    Lanes transmittance = Lanes::load(sums.transmittance[block]);
+    Lanes r = Lanes::load(sums.r[block]), g = Lanes::load(sums.g[block]), b = Lanes::load(sums.b[block]);
+    Lanes depth = Lanes::load(sums.depth[block]);
+    for (uint64_t todo = batch.of_block[block]; todo != 0; todo &= todo - 1) {
+        const int i = std::countr_zero(todo);
+        const Splat& s = batch.splats[i];
+        const Lanes dy = y - s.y;
+        const Lanes u = fma(Lanes(s.a), x - s.x, s.b * dy), v = s.c * dy;
+        const S shape(s);
+        const Lanes measure = shape.measure(u, v);
+        const Mask hit = alive & shape.hit(measure);
+        if (!any(hit)) continue;
+        Lanes weight = keep(hit, shape.alpha(measure, u, v) * transmittance);
+        Lanes after = transmittance - weight;
+        const Mask finished = hit & (after <= Lanes(kStop));
+        if (any(finished)) [[unlikely]] {
+            weight = select(finished, Lanes(0.0f), weight);
+            after = select(finished, transmittance, after);
+            alive = Mask::from_bits(bits(alive) & ~bits(finished));
+        }
+        transmittance = after;
+        const Lanes tinted = lit ? weight * shape.shade(measure, u, v) : weight;
+        r = fma(tinted, Lanes(s.rgb[0]), r);
+        g = fma(tinted, Lanes(s.rgb[1]), g);
+        b = fma(tinted, Lanes(s.rgb[2]), b);
+        const Entry entry = batch.entries[i];
+        if (kDepth) depth = fma(weight, Lanes(std::bit_cast<float>(static_cast<uint32_t>(entry >> 32))), depth);
+        if (kExtras) add_extras(frame, extras, entry, batch.entries - tile.entries + i, weight, block, sums);
+        if (any(finished) && !any(alive)) break;
+    }
+    transmittance.store(sums.transmittance[block]);
+    r.store(sums.r[block]), g.store(sums.g[block]), b.store(sums.b[block]);
+    if (kDepth) depth.store(sums.depth[block]);
+    sums.alive[block] = static_cast<uint16_t>(bits(alive));
+    return any(alive);
+}
+
 template <class S, bool kDepth, bool kExtras>
 void blend_tile(const Frame& frame, const Splat* splats, const Tile& tile, const Extras& extras, TileSums& sums) {
-    const Lanes lane_x = Lanes::load(kPlaces.lane_x), lane_y = Lanes::load(kPlaces.lane_y);
-    const Lanes center_x = Lanes::load(kPlaces.center_x) + static_cast<float>(tile.x);
-    const Lanes center_y = Lanes::load(kPlaces.center_y) + static_cast<float>(tile.y);
-    const Lanes zero(0.0f);
-    const bool lit = !frame.settings.normals;
-    alignas(64) float block_u[kBlocks], block_v[kBlocks];
-    for (int64_t i = 0; i < tile.count; i++) {
-        if (i + kAhead < tile.count) prefetch(&splats[row_of(tile.entries[i + kAhead])], sizeof(Splat));
-        const Entry entry = tile.entries[i];
-        const Splat& s = splats[row_of(entry)];
-        const Lanes a(s.a), b(s.b), c(s.c);
-        // u and v at the block centres; over a block they vary by at most range_u and range_v around that.
-        const Lanes dy = center_y - s.y;
-        const Lanes u_center = fma(a, center_x - s.x, b * dy), v_center = c * dy;
-        const float range_u = 1.5f * (s.a + std::fabs(s.b)), range_v = 1.5f * s.c;
-        const Lanes u_least = max(abs(u_center) - range_u, zero), v_least = max(abs(v_center) - range_v, zero);
-        const float reach = S::reach(s) * 1.0001f + 1e-5f;
-        uint32_t blocks = bits(fma(u_least, u_least, v_least * v_least) <= Lanes(reach)) & sums.live;
-        if (blocks == 0) continue;
-        u_center.store(block_u);
-        v_center.store(block_v);
-        const Lanes u_lane = fma(a, lane_x, b * lane_y), v_lane = c * lane_y;
-        const S shape(s);
-        const float* features = kExtras ? features_of(frame, row_of(entry)) : nullptr;
-        Tally tally;
-        for (; blocks != 0; blocks &= blocks - 1) {
-            const int block = std::countr_zero(blocks);
-            const Lanes u = u_lane + block_u[block], v = v_lane + block_v[block];
-            const Lanes measure = shape.measure(u, v);
-            const Lanes before = Lanes::load(sums.transmittance[block]);
-            const Mask hit = shape.hit(measure) & (before > zero);
-            if (!any(hit)) continue;
-            Lanes weight = keep(hit, shape.alpha(measure, u, v) * before);
-            Lanes after = before - weight;
-            const Mask finished = hit & (after <= Lanes(kStop));
-            if (any(finished)) [[unlikely]] {
-                weight = select(finished, zero, weight);
-                after = select(finished, zero - before, after);
-                if (!any(after > zero)) sums.live &= ~(1u << block);
-            }
-            after.store(sums.transmittance[block]);
-            const Lanes tinted = S::kShaded && lit ? weight * shape.shade(measure, u, v) : weight;
-            add_to(sums.r[block], tinted, Lanes(s.rgb[0]));
-            add_to(sums.g[block], tinted, Lanes(s.rgb[1]));
-            add_to(sums.b[block], tinted, Lanes(s.rgb[2]));
-            if (kDepth) add_to(sums.depth[block], weight, Lanes(std::bit_cast<float>(static_cast<uint32_t>(entry >> 32))));
-            if (kExtras) add_extras(frame, extras, row_of(entry), features, weight, block, sums, tally);
+    uint32_t live = 0;
+    for (int block = 0; block < kBlocks; block++) live |= static_cast<uint32_t>(sums.alive[block] != 0) << block;
+    Batch batch;
+    for (int64_t begin = 0; begin < tile.count && live != 0; begin += kBatch) {
+        load_batch<S>(splats, tile, begin, batch);
+        for (uint32_t todo = live; todo != 0; todo &= todo - 1) {
+            const int block = std::countr_zero(todo);
+            if (batch.of_block[block] == 0) continue;
+            if (!blend_block<S, kDepth, kExtras>(frame, tile, batch, extras, block, sums)) live &= ~(1u << block);
         }
-        if (kExtras && extras.partial_sum != nullptr) {
-            extras.partial_sum[i] = sum(tally.sum);
-            extras.partial_max[i] = largest(tally.most);
-        }
-        if (sums.live == 0) break;
     }
 }
 
@@ -179,34 +204,6 @@ BlendTile kernel_for(const Frame& frame, bool extras) {
     }
     if (extras) return blend_tile<SplatShape, true, true>;
     return frame.outputs.depth != nullptr ? blend_tile<SplatShape, true, false> : blend_tile<SplatShape, false, false>;
-}
-
-uint8_t to_byte(float x) { return static_cast<uint8_t>(std::nearbyint(std::min(std::max(x, 0.0f), 1.0f) * 255.0f)); }
-
-// The tile's pixels into the outputs.
-void write_tile(const Frame& frame, const Tile& tile, const TileSums& sums, const Extras& extras) {
-    const Settings& set = frame.settings;
-    const Outputs& out = frame.outputs;
-    for (int y = tile.y0; y < tile.y1; y++) {
-        for (int x = tile.x0; x < tile.x1; x++) {
-            const int block = y / 4 * 4 + x / 4, lane = y % 4 * 4 + x % 4;
-            const int64_t pixel = static_cast<int64_t>(tile.y + y - set.y0) * frame.out_width() + tile.x + x - set.x0;
-            const float rest = std::fabs(sums.transmittance[block][lane]), alpha = 1.0f - rest;
-            const float rgb[3] = {sums.r[block][lane] + rest * set.background[0],
-                                  sums.g[block][lane] + rest * set.background[1],
-                                  sums.b[block][lane] + rest * set.background[2]};
-            for (int k = 0; k < 3; k++) {
-                if (out.rgb != nullptr) out.rgb[3 * pixel + k] = rgb[k];
-                if (out.rgb_bytes != nullptr) out.rgb_bytes[3 * pixel + k] = to_byte(rgb[k]);
-            }
-            out.alpha[pixel] = alpha;
-            if (out.depth != nullptr) out.depth[pixel] = alpha > 0.0f ? sums.depth[block][lane] / alpha : 0.0f;
-            if (out.top_id != nullptr) out.top_id[pixel] = sums.top[block][lane];
-            for (int k = 0; k < set.channels && out.features != nullptr; k++) {
-                out.features[pixel * set.channels + k] = extras.features[(k * kBlocks + block) * kLanes + lane];
-            }
-        }
-    }
 }
 
 Tile tile_at(const Frame& frame, const RasterState& state, Band band, int64_t number) {
@@ -242,27 +239,27 @@ bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band) {
     const int64_t origin = starts[band.begin], entries = starts[band.end] - origin;
     const bool contributions = out.contribution_sum != nullptr;
     if (contributions) {
-        std::memset(state.partial_sum.ensure(entries), 0, sizeof(float) * entries);
-        std::memset(state.partial_max.ensure(entries), 0, sizeof(float) * entries);
+        std::fill_n(state.partial_sum.ensure(entries), entries, 0.0f);
+        std::fill_n(state.partial_max.ensure(entries), entries, 0.0f);
     }
-    const size_t feature_sums = out.features == nullptr ? 0 : static_cast<size_t>(frame.settings.channels) * 256;
     state.blend_space.resize(pool.threads());
-    for (Buffer<float>& space : state.blend_space) space.ensure(feature_sums);
+    if (out.features != nullptr) {
+        const size_t sums = static_cast<size_t>(frame.settings.channels) * kBlocks * kLanes;
+        for (Buffer<float>& space : state.blend_space) space.ensure(sums);
+    }
     const BlendTile kernel = kernel_for(frame, contributions || out.features != nullptr || out.top_id != nullptr);
     const bool done = pool.run(band.end - band.begin, frame.cancel, [&](int worker, int64_t item) {
         const Tile tile = tile_at(frame, state, band, band.begin + item);
+        if (tile.count == 0) return write_empty_tile(frame, tile);
         Extras extras;
-        extras.features = state.blend_space[worker].data();
-        extras.top_id = out.top_id != nullptr;
         if (contributions) {
             extras.partial_sum = state.partial_sum.data() + (starts[tile.number] - origin);
             extras.partial_max = state.partial_max.data() + (starts[tile.number] - origin);
         }
-        std::memset(extras.features, 0, sizeof(float) * feature_sums);
         TileSums sums;
-        begin_tile(tile, sums);
+        begin_tile(frame, tile, out.features != nullptr ? state.blend_space[worker].data() : nullptr, sums);
         kernel(frame, state.splats.data(), tile, extras, sums);
-        write_tile(frame, tile, sums, extras);
+        write_tile(frame, tile, sums);
     });
     if (done && contributions) add_contributions(frame, state, entries);
     return done;

@@ -7,10 +7,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "block.h"
 #include "cover.h"
-#include "harmonics.h"
-#include "lanes.h"
-#include "raster.h"
 
 namespace h3d {
 namespace {
@@ -20,38 +18,12 @@ constexpr float kOutline = 2.0f;            // standard deviations to the outlin
 constexpr float kSolidOpacity = 0.2f;       // fainter Gaussians are not drawn as ellipsoids: they would hide the rest
 constexpr float kHuge = 1e30f;
 
-using Row = float[kLanes];
-
-struct Vec3 {
-    Lanes x, y, z;
-};
-
-// What is the same for all rows of a scene.
-struct View {
-    const SceneRows& rows;
-    const Settings& set;
-    const TileGrid& grid;
-    Shape shape;
-    float lim_x_low, lim_x_high, lim_y_low, lim_y_high;
-    int bases;  // evaluated
-};
-
-// What the first part of the projection hands to the second.
-struct Block {
-    int64_t row;  // in the scene
-    int count;
-    Mask alive;
-    Vec3 mean;
-    Lanes x, y, z, a, b, c, level;
-    Lanes left, right, top, bottom;  // tiles, ends excluded
-};
-
 View view_of(const SceneRows& rows, const Settings& set, const TileGrid& grid) {
     const float w = static_cast<float>(set.width), h = static_cast<float>(set.height);
     const float side_x = 0.3f * (0.5f * w / set.fx), side_y = 0.3f * (0.5f * h / set.fy);
     int degree = rows.bases >= 16 ? 3 : rows.bases >= 9 ? 2 : rows.bases >= 4 ? 1 : 0;
     degree = std::min(degree, set.sh_degree);
-    return {rows, set, grid, set.shape,
+    return {rows, set, grid,
             -(set.cx / set.fx + side_x), (w - set.cx) / set.fx + side_x,
             -(set.cy / set.fy + side_y), (h - set.cy) / set.fy + side_y,
             (degree + 1) * (degree + 1)};
@@ -79,7 +51,7 @@ bool place(const View& view, Block& block, Vec3& camera, Lanes& opacity) {
     opacity = min(column(rows.opacities + block.row, 1, 0, n), Lanes(1.0f));
     opacity = select(opacity <= Lanes(1.0f), opacity, Lanes(0.0f));
     block.alive = (camera.z > Lanes(view.set.near_plane)) & (camera.z < Lanes(view.set.far_plane)) &
-                  (opacity >= Lanes(view.shape == Shape::ellipsoids ? kSolidOpacity : kMinOpacity));
+                  (opacity >= Lanes(view.set.shape == Shape::ellipsoids ? kSolidOpacity : kMinOpacity));
     if (rows.visible != nullptr) {
         uint32_t shown = 0;
         for (int i = 0; i < n; i++) shown |= static_cast<uint32_t>(rows.visible[block.row + i] != 0) << i;
@@ -141,12 +113,12 @@ void outline(const View& view, const Axes& axes, Lanes opacity, Block& block) {
     const Lanes sharp = fma(m01, m01, fma(m02, m02, m12 * m12));
     const Lanes det = sharp + eps * (sxx + syy + eps);
     const Lanes cyy = syy + eps;
-    const Lanes half(view.shape == Shape::splats ? kHalfLog2E : 1.0f / (kOutline * kOutline));
+    const Lanes half(view.set.shape == Shape::splats ? kHalfLog2E : 1.0f / (kOutline * kOutline));
     block.a = sqrt(half * (cyy / det));
     block.b = Lanes(0.0f) - block.a * (sxy / cyy);
     block.c = sqrt(half / cyy);
     if (view.set.antialiased) opacity = opacity * sqrt(sharp / det);
-    if (view.shape == Shape::splats) {
+    if (view.set.shape == Shape::splats) {
         block.alive = block.alive & (opacity >= Lanes(kMinOpacity));
         block.level = log2(max(opacity, Lanes(kMinOpacity)));
     } else {
@@ -166,9 +138,12 @@ void disc(const View& view, Block& block) {
 void clip(const View& view, Block& block) {
     const TileGrid& grid = view.grid;
     const Lanes zero(0.0f), huge(kHuge);
-    const Lanes reach = view.shape == Shape::splats ? max(block.level + kLog2Cut, zero) : Lanes(1.0f);
-    const Lanes root = sqrt(reach), slope = block.b / block.c;
-    const Lanes ex = root * sqrt(fma(slope, slope, Lanes(1.0f))) / block.a, ey = root / block.c;
+    block.reach = view.set.shape == Shape::splats ? max(block.level + kLog2Cut, zero) : Lanes(1.0f);
+    // Where u is stationary in dy, v = -u b / c: that is the rightmost point, see extent_of().
+    const Lanes root = sqrt(block.reach), slope = block.b / block.c, norm = sqrt(fma(slope, slope, Lanes(1.0f)));
+    const Lanes ex = root * norm / block.a, ey = root / block.c;
+    block.half_height = ey;
+    block.y_at_right = Lanes(0.0f) - ey * slope / norm;
     block.alive = block.alive & (abs(block.x) < huge) & (abs(block.y) < huge) & (abs(slope) < huge) & (ex < huge) &
                   (ey < huge) & (block.a > zero) & (block.c > zero);
     const auto first = [](Lanes low, int origin, int count) {
@@ -186,65 +161,6 @@ void clip(const View& view, Block& block) {
     block.alive = block.alive & (block.left < block.right) & (block.top < block.bottom);
 }
 
-Vec3 direction_to(const View& view, const Block& block) {
-    const float* eye = view.rows.eye;
-    const Lanes x = block.mean.x - eye[0], y = block.mean.y - eye[1], z = block.mean.z - eye[2];
-    const Lanes inv = Lanes(1.0f) / sqrt(fma(x, x, fma(y, y, z * z)));
-    return {x * inv, y * inv, z * inv};
-}
-
-// Colours of the live rows into rgb; rows whose colour is not finite are dropped.
-void shade(const View& view, Block& block, Row rgb[3]) {
-    const Vec3 d = direction_to(view, block);
-    alignas(64) Row basis[16];
-    basis_at(d.x, d.y, d.z, view.bases, basis);
-    const float* sh = view.rows.sh + 3 * view.rows.bases * block.row;
-    for (uint32_t left = bits(block.alive); left != 0; left &= left - 1) {
-        const int i = std::countr_zero(left);
-        const float* s = sh + static_cast<int64_t>(3) * view.rows.bases * i;
-        float r = 0.5f, g = 0.5f, b = 0.5f;
-        for (int k = 0; k < view.bases; k++) {
-            r += basis[k][i] * s[3 * k];
-            g += basis[k][i] * s[3 * k + 1];
-            b += basis[k][i] * s[3 * k + 2];
-        }
-        rgb[0][i] = r, rgb[1][i] = g, rgb[2][i] = b;
-    }
-    const Lanes zero(0.0f), huge(kHuge);
-    for (int ch = 0; ch < 3; ch++) {
-        const Lanes value = Lanes::load(rgb[ch]);
-        block.alive = block.alive & (abs(value) < huge);
-        max(value, zero).store(rgb[ch]);
-    }
-}
-
-// 0.5 + 0.5 n, n the shortest axis in world axes, turned to the eye.
-void shade_normals(const View& view, Block& block, Row rgb[3]) {
-    alignas(64) Row mean[3];
-    block.mean.x.store(mean[0]), block.mean.y.store(mean[1]), block.mean.z.store(mean[2]);
-    uint32_t alive = bits(block.alive);
-    for (uint32_t left = alive; left != 0; left &= left - 1) {
-        const int i = std::countr_zero(left);
-        const float* s = view.rows.scales + 3 * (block.row + i);
-        const float* q = view.rows.quats + 4 * (block.row + i);
-        const float inv = 1.0f / std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
-        const float w = q[0] * inv, x = q[1] * inv, y = q[2] * inv, z = q[3] * inv;
-        const float axes[3][3] = {{1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)},
-                                  {2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)},
-                                  {2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)}};
-        const float* n = axes[s[0] <= s[1] && s[0] <= s[2] ? 0 : s[1] <= s[2] ? 1 : 2];
-        float facing = 0.0f;
-        for (int k = 0; k < 3; k++) facing += n[k] * (mean[k][i] - view.rows.eye[k]);
-        const float sign = facing > 0.0f ? -0.5f : 0.5f;
-        for (int k = 0; k < 3; k++) {
-            const float* turn = view.rows.turn + 3 * k;
-            rgb[k][i] = 0.5f + sign * (turn[0] * n[0] + turn[1] * n[1] + turn[2] * n[2]);
-            if (!(std::fabs(rgb[k][i]) < kHuge)) alive &= ~(1u << i);
-        }
-    }
-    block.alive = Mask::from_bits(alive);
-}
-
 void drop_rows_with_bad_features(const View& view, Block& block) {
     const int channels = view.set.channels;
     uint32_t alive = bits(block.alive);
@@ -258,55 +174,20 @@ void drop_rows_with_bad_features(const View& view, Block& block) {
     block.alive = Mask::from_bits(alive);
 }
 
-// The splat's tiles, added to the chunk's counts.
-Cover cover_of(const View& view, const Splat& splat, int left, int top, int width, int height, uint32_t* counts) {
-    const TileGrid& grid = view.grid;
-    const auto add = [&](int row, int begin, int end) {
-        uint32_t* line = counts + static_cast<int64_t>(row) * grid.columns;
-        for (int column = begin; column < end; column++) line[column]++;
-    };
-    const float reach = reach_of(splat, view.shape);
-    Cover cover{static_cast<uint16_t>(left), static_cast<uint16_t>(top), 1, 1, 0};
-    if (width > 4 || height > 4) {
-        cover.width = kLarge;
-        for_each_row(splat, reach, grid, add);
-        return cover;
-    }
-    cover.width = static_cast<uint8_t>(width), cover.height = static_cast<uint8_t>(height);
-    const auto mark = [&](int row, int begin, int end) {
-        cover.mask |= static_cast<uint16_t>(((1u << (end - begin)) - 1u) << (4 * (row - top) + begin - left));
-        add(row, begin, end);
-    };
-    if (width == 1 || height == 1) {
-        // The ellipse reaches all sides of its box, so a box of one row or column is touched everywhere.
-        for (int row = top; row < top + height; row++) mark(row, left, left + width);
-    } else {
-        for_each_row(splat, reach, grid, [&](int row, int begin, int end) {
-            mark(row, std::max(begin, left), std::min(end, left + width));
-        });
-    }
-    return cover;
-}
-
 // Splats, depths and covers of the block's rows; returns how many are drawn.
-int write(const View& view, const Block& block, Row rgb[3], RasterState& state, uint32_t* counts) {
-    alignas(64) Row x, y, z, a, b, c, level, left, right, top, bottom;
+int write(const View& view, Block& block, Row rgb[3], RasterState& state, uint32_t* counts) {
+    alignas(64) Row x, y, z, a, b, c, level;
     block.x.store(x), block.y.store(y), block.z.store(z);
     block.a.store(a), block.b.store(b), block.c.store(c), block.level.store(level);
-    block.left.store(left), block.right.store(right), block.top.store(top), block.bottom.store(bottom);
     const int64_t first = view.rows.first + block.row;
     std::memcpy(state.depths.data() + first, z, sizeof(float) * block.count);
-    Cover* covers = state.covers.data() + first;
-    std::memset(covers, 0, sizeof(Cover) * block.count);
-    const uint32_t alive = bits(block.alive);
-    for (uint32_t todo = alive; todo != 0; todo &= todo - 1) {
+    Splat* splats = state.splats.data() + first;
+    for (uint32_t todo = bits(block.alive); todo != 0; todo &= todo - 1) {
         const int i = std::countr_zero(todo);
-        const Splat splat{x[i], y[i], a[i], b[i], c[i], level[i], {rgb[0][i], rgb[1][i], rgb[2][i]}};
-        state.splats[first + i] = splat;
-        const int l = static_cast<int>(left[i]), t = static_cast<int>(top[i]);
-        covers[i] = cover_of(view, splat, l, t, static_cast<int>(right[i]) - l, static_cast<int>(bottom[i]) - t, counts);
+        splats[i] = {x[i], y[i], a[i], b[i], c[i], level[i], {rgb[0][i], rgb[1][i], rgb[2][i]}};
     }
-    return std::popcount(alive);
+    cover(view, block, splats, state.covers.data() + first, counts);
+    return std::popcount(bits(block.alive));
 }
 
 int project_block(const View& view, Block& block, RasterState& state, uint32_t* counts) {
@@ -317,7 +198,7 @@ int project_block(const View& view, Block& block, RasterState& state, uint32_t* 
         const Lanes inv_z = Lanes(1.0f) / camera.z;
         block.x = fma(Lanes(view.set.fx), camera.x * inv_z, Lanes(view.set.cx));
         block.y = fma(Lanes(view.set.fy), camera.y * inv_z, Lanes(view.set.cy));
-        if (view.shape == Shape::points) {
+        if (view.set.shape == Shape::points) {
             disc(view, block);
         } else {
             outline(view, project_axes(view, block, camera, inv_z), opacity, block);
@@ -325,13 +206,7 @@ int project_block(const View& view, Block& block, RasterState& state, uint32_t* 
         clip(view, block);
     }
     if (any(block.alive) && view.rows.features != nullptr) drop_rows_with_bad_features(view, block);
-    if (any(block.alive)) {
-        if (view.set.normals) {
-            shade_normals(view, block, rgb);
-        } else {
-            shade(view, block, rgb);
-        }
-    }
+    if (any(block.alive)) color(view, block, rgb);
     if (any(block.alive)) return write(view, block, rgb, state, counts);
     std::memset(state.covers.data() + view.rows.first + block.row, 0, sizeof(Cover) * block.count);
     return 0;

@@ -37,7 +37,7 @@ RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1)
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     folder = tmp_path_factory.mktemp("scenes")
-    formats.write(folder / "green.ply", ball(GREEN))
+    formats.write(folder / "green.ply", ball(GREEN, radius=1.15))
     formats.write(folder / "red.ply", ball(RED))
     with running_program(folder / "red.ply", folder / "green.ply", state=folder / "state") as running:
         yield running
@@ -168,6 +168,7 @@ def test_two_tabs_have_their_own_cameras_and_modes(page, browser, program: Progr
     see_scene(other)
     press(other, "3")
     wait_until(other, lambda image: share(image, 0) + share(image, 1) < 0.01, "the second tab did not change")
+    page.bring_to_front()  # A tab behind another one is not drawn.
     image = pixels(page)
     assert share(image, 0) + share(image, 1) > 0.05, "the first tab must not follow the second one's mode"
     press(page, "b")

@@ -11,7 +11,7 @@ from .surfels import Material, Surfels, joined, make, unit
 LENGTH = 0.24  # from the head to the tip of the wing cases
 
 
-def beetle(rng: np.random.Generator, detail: float) -> Surfels:
+def beetle(detail: float) -> Surfels:
     """The beetle with its feet at z = 0, looking along +x, in the middle of its length."""
     return joined([_wing_cases(detail), _shield(detail), _head(detail), _belly(detail), _legs(), _feelers()])
 

@@ -90,8 +90,8 @@ def _grass(rng: np.random.Generator, count: int) -> Surfels:
 
 def _stones(detail: float) -> Surfels:
     parts = []
-    for k, (x, y, radii, turn) in enumerate(STONES):
-        radii = np.array(radii)
+    for k, (x, y, half_axes, turn) in enumerate(STONES):
+        radii = np.array(half_axes)
         count = int(1700 * detail * (radii[0] / 0.085) ** 1.6)
         position, normal, spacing = ellipsoid(radii, count)
         swell = 1 + 0.22 * fbm(normal * 1.1 + 3 * k, 2, seed=91)

@@ -40,7 +40,7 @@ def lamp(towards, color, sharpness: float, strength: float) -> Lamp:
 
 KEY = lamp((-0.60, -0.55, 0.70), (1.0, 0.82, 0.60), 90.0, 3.9)
 WINDOW = lamp((-0.80, -0.60, 0.16), (1.0, 0.93, 0.85), 110.0, 0.8)  # Low, for the pot's highlight.
-FILL = lamp((0.85, -0.50, 0.22), (0.50, 0.72, 1.0), 14.0, 0.55)
+FILL = lamp((0.85, -0.50, 0.22), (0.50, 0.72, 1.0), 14.0, 0.75)
 RIM = lamp((0.55, 0.78, 0.45), (1.0, 0.76, 0.70), 30.0, 1.7)
 TOP = lamp((-0.1, 0.1, 1.0), (0.86, 0.93, 1.0), 16.0, 0.7)
 LAMPS = (KEY, WINDOW, FILL, RIM, TOP)
@@ -49,7 +49,7 @@ LAMPS = (KEY, WINDOW, FILL, RIM, TOP)
 def sky(directions: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3]
     """The studio without its lamps: cool above, dim and warm below."""
     up = directions[..., 2:3]
-    above, below = np.array([0.20, 0.26, 0.36]), np.array([0.055, 0.04, 0.032])
+    above, below = np.array([0.25, 0.32, 0.43]), np.array([0.075, 0.055, 0.045])
     return below + (above - below) / (1 + np.exp(-4.0 * up))
 
 
@@ -102,38 +102,43 @@ class DeepShadow:
         volume = np.bincount(flat, weights, minlength=self.cells**3).reshape((self.cells,) * 3).astype(np.float32)
         return ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(volume, blur, axis=0), blur, axis=1)
 
-    def along(self, direction: np.ndarray, outgoing: np.ndarray | None = None, blur: float = 0.7):  # [3], [N, 3]
-        """Share of light from `direction` that arrives [N]; and with `outgoing`, the light from what blocks it [N, 3]."""
-        side = unit(np.cross(direction, [0.36, 0.48, 0.8]))
-        frame = np.stack([side, np.cross(direction, side), -direction])
+    def arriving(self, direction: np.ndarray, blur: float = 0.7) -> np.ndarray:  # [3] -> [N]
+        """Share of the light from `direction` that reaches each surfel; `blur` softens by cells."""
+        frame = _frame(direction)
         flat, depth = self._optical_depth(frame)
         cells = self._binned(flat, depth, blur)
-        before = np.cumsum(cells, axis=2) - cells
-        transmittance = np.exp(-before)
-        # Step towards the light so that a surface does not shade itself.
-        lookup = self._grid(self.start + 1.6 * (2 * self.radius / self.cells) * direction, frame)
-        arrives = ndimage.map_coordinates(transmittance, lookup, order=1, mode="nearest")
-        if outgoing is None:
-            return arrives
-        arrived = np.zeros((len(self.start), 3))
-        for channel in range(3):
-            # Seen from the surfel the nearest blocker counts most, so the sum runs from the light inwards.
-            glow = self._binned(flat, depth * outgoing[:, channel], blur)
-            seen = _seen_backwards(cells, glow)
-            arrived[:, channel] = ndimage.map_coordinates(seen, lookup, order=1, mode="nearest")
-        return arrives, arrived
+        return self._lookup(np.exp(cells - np.cumsum(cells, axis=2)), frame)
+
+    def bounced(self, direction: np.ndarray, outgoing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [3], [N, 3]
+        """The same share [N], and the light [N, 3] from what blocks the rest, given every surfel's radiance."""
+        frame = _frame(direction)
+        flat, depth = self._optical_depth(frame)
+        cells = self._binned(flat, depth, 1.0)
+        arrives = self._lookup(np.exp(cells - np.cumsum(cells, axis=2)), frame)
+        glow = (self._binned(flat, depth * color, 1.0) for color in outgoing.T)
+        return arrives, np.stack([self._lookup(_seen(cells, channel), frame) for channel in glow], axis=1)
+
+    def _lookup(self, volume: np.ndarray, frame: np.ndarray) -> np.ndarray:  # [cells, cells, cells] -> [N]
+        # A step towards the light keeps a surface from shading itself.
+        start = self.start - 1.6 * (2 * self.radius / self.cells) * frame[2]
+        return ndimage.map_coordinates(volume, self._grid(start, frame), order=1, mode="nearest")
 
 
-def _seen_backwards(depth: np.ndarray, glow: np.ndarray) -> np.ndarray:  # two of [X, Y, Z] -> [X, Y, Z]
-    """Light that reaches each cell from the cells before it: s' = s exp(-depth) + glow (1 - exp(-depth)) / depth."""
+def _frame(direction: np.ndarray) -> np.ndarray:  # [3] -> [3, 3]
+    """Axes of a grid whose last axis runs away from the light."""
+    side = unit(np.cross(direction, [0.36, 0.48, 0.8]))
+    return np.stack([side, np.cross(direction, side), -direction])
+
+
+def _seen(depth: np.ndarray, glow: np.ndarray) -> np.ndarray:  # two of [X, Y, Z] -> [X, Y, Z]
+    """Light that reaches each cell from those before it: s' = s exp(-depth) + glow (1 - exp(-depth)) / depth."""
     seen = np.zeros_like(depth)
     running = np.zeros(depth.shape[:2], depth.dtype)
+    through = np.exp(-depth)
+    added = glow * np.where(depth > 1e-4, (1 - through) / np.maximum(depth, 1e-4), 1.0)
     for k in range(depth.shape[2]):
         seen[:, :, k] = running
-        through = np.exp(-depth[:, :, k])
-        running = running * through + glow[:, :, k] * np.where(
-            depth[:, :, k] > 1e-4, (1 - through) / np.maximum(depth[:, :, k], 1e-4), 1.0
-        )
+        running = running * through[:, :, k] + added[:, :, k]
     return seen
 
 
@@ -151,13 +156,13 @@ class Lighting:
 def gather(surfels: Surfels, *, cells: int = 160, sky_count: int = 96, key_count: int = 12) -> Lighting:
     """Cast the studio's light through the scene: soft shadows of every lamp, ambient occlusion, one bounce."""
     shadow = DeepShadow(surfels, cells)
-    front, back = np.zeros((2, len(surfels), 3))
+    front, back = np.zeros((len(surfels), 3)), np.zeros((len(surfels), 3))
     arrived = []
     for light in LAMPS:
         count = key_count if light is KEY else max(2, key_count // 2)
         share = np.zeros(len(surfels))
         for direction in lobe_directions(light, count):
-            t = shadow.along(direction) / count
+            t = shadow.arriving(direction) / count
             share += t
             cos = surfels.normal @ direction
             front += (t * np.maximum(cos, 0))[:, None] * light.irradiance
@@ -166,7 +171,7 @@ def gather(surfels: Surfels, *, cells: int = 160, sky_count: int = 96, key_count
     open_sky, surround = np.zeros(len(surfels)), np.zeros((len(surfels), 3))
     outgoing = surfels.albedo / np.pi * (front + surfels.translucency[:, None] * back)
     for direction in sphere_directions(sky_count):
-        t, bounce = shadow.along(direction, outgoing, blur=1.0)
+        t, bounce = shadow.bounced(direction, outgoing)
         weight = 4 * np.pi / sky_count
         cos = surfels.normal @ direction
         radiance = sky(direction) * t[:, None] + bounce

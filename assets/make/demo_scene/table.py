@@ -12,7 +12,7 @@ RADIUS, THICKNESS = 0.80, 0.085
 BRASS = (0.95, 0.64, 0.27)
 
 
-def table(rng: np.random.Generator, detail: float) -> Surfels:
+def table(detail: float) -> Surfels:
     """The board with its top at z = 0."""
     return joined([_top(int(15000 * detail)), _edge(int(6400 * detail)), _waves(detail)])
 

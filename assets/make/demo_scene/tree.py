@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .noise import bumped, fbm, ridged, smoothstep
 from .shapes import COVER, spline, tube
@@ -69,7 +69,7 @@ def wood(rng: np.random.Generator, detail: float) -> tuple[Surfels, np.ndarray, 
     bark = [_barked(trunk, int(8600 * detail), 1.0)]
     bark += [_barked(limb, int(max(260, 2000 * limb[:, 3].mean() / 0.02 * 0.5) * detail), 0.6) for limb in limbs]
     bark += [_barked(root, int(420 * detail), 1.0) for root in _roots(rng)]
-    near = cKDTree(nodes).query(space)[0] < 0.06
+    near = KDTree(nodes).query(space)[0] < 0.06
     centers = np.array([cloud.center for cloud in CLOUDS])[owner]
     return joined([*bark, twigs]), space[near], centers[near]
 
@@ -84,7 +84,9 @@ def _limb(rng: np.random.Generator, trunk: np.ndarray, cloud: Cloud, height: flo
     crooked = rng.normal(size=(6, 3)) * 0.045 * length * np.array([1, 1, 0.8])
     crooked[[0, -1]] = 0.0
     sag = -0.09 * length * np.sin(np.pi * share) * np.array([0, 0, 1.0])
-    path = np.concatenate([start[:3] + share * reach + crooked + sag, [end + 0.5 * unit(reach * [1, 1, 0.2]) * cloud.radii[0]]])
+    path = np.concatenate(
+        [start[:3] + share * reach + crooked + sag, [end + 0.5 * unit(reach * [1, 1, 0.2]) * cloud.radii[0]]]
+    )
     thick = min(0.52 * start[3], 0.009 + 0.024 * length)
     return spline(np.column_stack([path, thick * np.array([1.3, 0.9, 0.72, 0.56, 0.42, 0.30, 0.13])]), 110)
 
@@ -112,7 +114,7 @@ def _attractors(rng: np.random.Generator, detail: float):
     points, owner = [], []
     for k, cloud in enumerate(CLOUDS):
         radii = np.array(cloud.radii)
-        count = int(1500 * (radii[0] * radii[1] / 0.07) ** 0.8 * np.clip(detail, 0.15, 1.0))
+        count = int(1500 * (radii[0] * radii[1] / 0.07) ** 0.8 * np.clip(detail, 0.05, 1.0))
         direction = unit(rng.normal(size=(count, 3)))
         direction[:, 2] = np.where(rng.random(count) < 0.72, np.abs(direction[:, 2]), direction[:, 2])
         r = rng.random(count) ** (1 / 5)
@@ -128,7 +130,7 @@ def _colonised(stems: np.ndarray, space: np.ndarray, step: float = 0.022, reach:
     nodes, parent = stems, np.full(len(stems), -1)
     alive = space
     for _ in range(60):
-        distance, nearest = cKDTree(nodes).query(alive)
+        distance, nearest = KDTree(nodes).query(alive)
         pull = distance < reach
         target, inverse = np.unique(nearest[pull], return_inverse=True)
         if len(target) == 0:
@@ -136,11 +138,11 @@ def _colonised(stems: np.ndarray, space: np.ndarray, step: float = 0.022, reach:
         direction = np.zeros((len(target), 3))
         np.add.at(direction, inverse, unit(alive[pull] - nodes[nearest[pull]]))
         grown = nodes[target] + step * unit(unit(direction) + [0, 0, 0.06])
-        fresh = cKDTree(nodes).query(grown)[0] > 0.4 * step  # Two pulls in balance would grow the same node for ever.
+        fresh = KDTree(nodes).query(grown)[0] > 0.4 * step  # Two pulls in balance would grow the same node for ever.
         if not fresh.any():
             break
         nodes, parent = np.concatenate([nodes, grown[fresh]]), np.concatenate([parent, target[fresh]])
-        alive = alive[cKDTree(grown[fresh]).query(alive)[0] > kill]
+        alive = alive[KDTree(grown[fresh]).query(alive)[0] > kill]
         if len(alive) == 0:
             break
     return nodes, parent
@@ -185,132 +187,3 @@ def _barked(path: np.ndarray, count: int, roughness: float) -> Surfels:  # [P, 4
     sigma = spacing * np.array([1.15 * COVER, 0.82 * COVER, 0.3])
     bark = Material(albedo, specular=0.03, roughness=0.55)
     return make(position + normal * height[:, None], normal, along, sigma, bark, normal=rough)
-
-
-def flowers(rng: np.random.Generator, places: np.ndarray, centers: np.ndarray, detail: float) -> Surfels:
-    """Blossoms, buds and young leaves at evenly thinned places; two of [M, 3]."""
-    chosen = thinned(rng, places, 0.0328 / np.clip(detail, 0.15, 1.0) ** 0.3)
-    outward = unit((places[chosen] - centers[chosen]) * [1, 1, 2.2])
-    axis = unit(outward + 0.45 * rng.normal(size=(len(chosen), 3)) + [0, 0, 0.25])
-    kind = rng.random(len(chosen))
-    position = places[chosen] + 0.012 * axis
-    bloom, bud, leaf = kind < 0.80, (kind >= 0.80) & (kind < 0.90), kind >= 0.84
-    size = 0.0272 * (0.82 + 0.36 * rng.random(len(chosen)))
-    return joined(
-        [
-            blossoms(rng, position[bloom], axis[bloom], size[bloom]),
-            _buds(position[bud], axis[bud]),
-            _leaves(rng, position[leaf], axis[leaf]),
-        ]
-    )
-
-
-def thinned(rng: np.random.Generator, points: np.ndarray, distance: float) -> np.ndarray:  # [M, 3] -> indices
-    """Points picked at random so that no two are nearer than `distance` (dart throwing)."""
-    neighbours = cKDTree(points).query_ball_point(points, distance)
-    free = np.ones(len(points), bool)
-    chosen = []
-    for k in rng.permutation(len(points)):
-        if free[k]:
-            chosen.append(k)
-            free[neighbours[k]] = False
-    return np.sort(chosen)
-
-
-def blossoms(rng, center: np.ndarray, axis: np.ndarray, size: np.ndarray, open_degrees: float = 24.0) -> Surfels:
-    """Five notched petals a flower, deep pink at the heart, and a tuft of stamens; [M, 3], [M, 3], [M]."""
-    count = len(center)
-    side = unit(np.cross(axis, unit(rng.normal(size=(count, 3)))))
-    blush = rng.random(count)[:, None]
-    tip = np.array([0.94, 0.70, 0.75]) * (1 - blush) + np.array([0.92, 0.45, 0.57]) * blush
-    tip *= 0.90 + 0.16 * rng.random((count, 1))
-    heart = np.array([0.72, 0.13, 0.24]) * np.ones_like(tip)
-    parts = []
-    for petal in range(5):
-        turn = 2 * np.pi * petal / 5 + 0.12 * rng.normal(size=(count, 1))
-        lift = np.radians(open_degrees) + 0.22 * rng.normal(size=(count, 1))
-        flat = np.cos(turn) * side + np.sin(turn) * np.cross(axis, side)
-        out = np.cos(lift) * flat + np.sin(lift) * axis
-        thin = unit(np.cos(lift) * axis - np.sin(lift) * flat)
-        across = np.cross(thin, out)
-        shade = 0.9 + 0.2 * rng.random((count, 1))
-        for reach, shift, long, wide, color in (
-            (0.36, 0.0, 0.17, 0.145, 0.45 * heart + 0.55 * tip),
-            (0.68, 0.148, 0.155, 0.142, tip * shade),
-            (0.68, -0.148, 0.155, 0.142, tip * shade),
-        ):
-            place = center + size[:, None] * (reach * out + shift * across)
-            sigma = size[:, None] * np.array([long, wide, 0.02])
-            parts.append(make(place, thin, out, sigma, Material(color, translucency=0.38), opacity=0.93))
-    return joined([*parts, _stamens(rng, center, axis, side, size)])
-
-
-def _stamens(rng, center: np.ndarray, axis: np.ndarray, side: np.ndarray, size: np.ndarray) -> Surfels:
-    """The calyx and four anthers."""
-    eye = Material((0.55, 0.10, 0.16), translucency=0.2)
-    parts = [make(center + 0.05 * size[:, None] * axis, axis, side, size[:, None] * [0.09, 0.09, 0.05], eye)]
-    anther = Material((0.95, 0.68, 0.16), translucency=0.2)
-    for k in range(4):
-        turn = k * np.pi / 2 + rng.normal(size=(len(center), 1)) * 0.4
-        out = np.cos(turn) * side + np.sin(turn) * np.cross(axis, side)
-        place = center + size[:, None] * (0.24 * out + 0.26 * axis)
-        parts.append(make(place, axis, side, size[:, None] * [0.036, 0.036, 0.036], anther))
-    return joined(parts)
-
-
-def _buds(center: np.ndarray, axis: np.ndarray) -> Surfels:
-    """Closed flowers: a deep pink drop on a green calyx."""
-    drop = Material((0.72, 0.14, 0.27), specular=0.03, roughness=0.4, translucency=0.25)
-    calyx = Material((0.16, 0.11, 0.03), translucency=0.15)
-    return joined(
-        [
-            make(center + 0.008 * axis, np.cross(axis, [0.3, 0.8, 0.1]), axis, [0.0048, 0.0034, 0.0034], drop, normal=axis),
-            make(center, np.cross(axis, [0.3, 0.8, 0.1]), axis, [0.0034, 0.0022, 0.0022], calyx, normal=axis),
-        ]
-    )
-
-
-def _leaves(rng, center: np.ndarray, axis: np.ndarray) -> Surfels:
-    """Young bronze-green leaves, folded along the midrib: two halves of three Gaussians."""
-    flat = unit(np.cross(axis, unit(rng.normal(size=center.shape))))
-    out = unit(flat + 0.35 * axis)
-    thin = unit(np.cross(out, np.cross(axis, out)))
-    across = np.cross(thin, out)
-    young = rng.random((len(center), 1))
-    color = np.array([0.14, 0.24, 0.035]) * (1 - young) + np.array([0.30, 0.14, 0.045]) * young
-    leaf = Material(color, specular=0.035, roughness=0.35, translucency=0.42)
-    parts = []
-    for sign in (-1.0, 1.0):
-        tilt = unit(thin - 0.45 * sign * across)
-        for reach, wide in ((0.010, 0.0030), (0.020, 0.0038), (0.030, 0.0024)):
-            place = center + reach * out + sign * 0.75 * wide * across
-            parts.append(make(place, tilt, out, [0.0056, wide, 0.0005], leaf))
-    return joined(parts)
-
-
-def fallen(rng: np.random.Generator, count: int, floor: float, inner: float, outer: float) -> Surfels:
-    """Single petals that lie about on a floor, more of them under the left branch."""
-    angle = rng.normal(-2.3, 1.15, count)
-    r = inner + (outer - inner) * rng.random(count) ** 0.8
-    center = np.stack([r * np.cos(angle), r * np.sin(angle), np.full(count, floor)], axis=1)
-    up = unit(np.array([0, 0, 1.0]) + 0.22 * rng.normal(size=(count, 3)))
-    return petals(rng, center + [0, 0, 0.004], up)
-
-
-def falling(rng: np.random.Generator, count: int) -> Surfels:
-    """Petals on their way down, under the crown."""
-    center = np.stack([rng.uniform(-0.85, 0.75, count), rng.uniform(-0.45, 0.35, count), rng.uniform(0.12, 0.75, count)], 1)
-    return petals(rng, center, unit(rng.normal(size=(count, 3))))
-
-
-def petals(rng: np.random.Generator, center: np.ndarray, up: np.ndarray) -> Surfels:  # two of [M, 3]
-    """Loose petals: a heart of three Gaussians each."""
-    out = unit(np.cross(up, unit(rng.normal(size=center.shape))))
-    across = np.cross(up, out)
-    blush = rng.random((len(center), 1))
-    color = np.array([0.93, 0.70, 0.74]) * (1 - blush) + np.array([0.90, 0.46, 0.56]) * blush
-    parts = []
-    for reach, shift, tint in ((-0.005, 0.0, np.array([0.9, 0.6, 0.68])), (0.003, 0.0032, 1.0), (0.003, -0.0032, 1.0)):
-        petal = Material(color * tint, translucency=0.3)
-        parts.append(make(center + reach * out + shift * across, up, out, [0.0048, 0.0036, 0.0006], petal, opacity=0.95))
-    return joined(parts)

@@ -65,7 +65,7 @@ def test_a_flip_shows_one_of_the_two(pair, camera):
 def test_a_difference_is_signed_symmetric_and_neutral_where_nothing_changed(layers, camera):
     base = layers[0]
     brighter = base.asset.sh.clone()
-    brighter[:, 0] += harmonics.C0 * 0.2
+    brighter[:, 0] += 0.15 / harmonics.C0
     shifted = replace(base, asset=replace(base.asset, sh=brighter))
     a, b = View((base,)), View((shifted,))
     rise = compare.render(Comparison(a, b, mode="difference", difference_range=0.2), camera)

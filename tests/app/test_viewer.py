@@ -1,0 +1,251 @@
+"""Proves the viewer over a plain websocket: real server, real renderer, every step as a tab would take it.
+
+What pixels a browser makes of it is proved in tests/browser.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from balls import ball
+
+from h3d.app.guard import start_guarded_server
+from h3d.app.session import Settings
+from h3d.app.viewer import Viewer
+from h3d.app.viser_client import View, ViserClient
+from h3d.app.workspace.folders import AllowedFolders
+from h3d.app.workspace.recent import RecentScenes
+from h3d.app.workspace.workspace import Workspace
+from h3d.models import formats
+
+RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1)
+PATIENCE = 20.0
+SIZE = {"width": 320, "height": 180}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    formats.write(scenes / "red.ply", ball(RED))
+    formats.write(scenes / "green.ply", ball(GREEN, radius=1.15))
+    (tmp_path / "secret.ply").write_bytes((scenes / "red.ply").read_bytes())
+    return scenes
+
+
+@pytest.fixture
+def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
+    workspace = Workspace(RecentScenes(tmp_path / "state"))
+    workspace.open(folder / "red.ply")
+    guarded = start_guarded_server(port=0)
+    made = Viewer(guarded.viser, workspace, AllowedFolders.given([folder]), Settings())
+    made.url = guarded.url  # type: ignore[attr-defined]
+    yield made
+    made.close()
+    guarded.stop()
+
+
+@pytest.fixture
+def connect(viewer: Viewer) -> Iterator[Callable[..., ViserClient]]:
+    tabs: list[ViserClient] = []
+
+    def open_tab(**options) -> ViserClient:
+        tabs.append(ViserClient(viewer.url, View(**SIZE), **options))  # type: ignore[attr-defined]
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        tab.close()
+
+
+def picture_where(tab: ViserClient, condition: Callable[[np.ndarray], object], what: str) -> np.ndarray:
+    """The first picture from now on that fulfils the condition."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        pixels = tab.next_background(timeout=max(deadline - time.monotonic(), 0.1)).pixels().astype(int)
+        if condition(pixels):
+            return pixels
+        assert time.monotonic() < deadline, what
+
+
+def share(pixels: np.ndarray, channel: int) -> float:
+    others = [c for c in range(3) if c != channel]
+    return float((pixels[..., channel] > pixels[..., others].max(axis=-1) + 50).mean())
+
+
+def texts(page) -> list[str]:
+    """The markup that the page is given; labels and values are plain text and need no escaping."""
+    return [control.text for control in page.controls.values() if control.kind in ("Html", "Markdown")]
+
+
+def is_still(pixels: np.ndarray) -> bool:
+    return pixels.shape == (180, 320, 3)
+
+
+def test_a_new_tab_sees_the_whole_scene(connect):
+    pixels = picture_where(connect(), lambda p: is_still(p) and share(p, 0) > 0.1, "the ball was never framed")
+    assert share(pixels[:, :8], 0) == 0.0 and share(pixels[:, -8:], 0) == 0.0, "framed: nothing is cut off at the sides"
+
+
+def test_a_moved_camera_is_followed(connect):
+    tab = connect()
+    near = picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")
+    tab.move_camera(position=tuple(3 * np.array(tab.view.position)))
+    picture_where(tab, lambda p: is_still(p) and 0 < share(p, 0) < 0.5 * share(near, 0), "the camera was not followed")
+
+
+def test_two_tabs_have_their_own_cameras_and_settings_and_share_layers(connect, viewer: Viewer):
+    one, two = connect(), connect()
+    for tab in (one, two):
+        picture_where(tab, lambda p: share(p, 0) > 0.05, "no picture")
+    two.set_gui("Background", (255, 255, 255))
+    picture_where(two, lambda p: p[:5, :5].min() > 240, "the second tab's background did not change")
+    one.set_gui("Splat scale", 0.5)
+    pixels = picture_where(one, is_still, "the first tab no longer answers")
+    assert pixels[:5, :5].max() < 20, "the first tab must keep its own background"
+    viewer.workspace.change(viewer.workspace.layers[0].key, "hide", visible=False)
+    for tab in (one, two):
+        picture_where(tab, lambda p: is_still(p) and share(p, 0) == 0, "a hidden layer is hidden in every tab")
+
+
+def test_every_display_mode_makes_a_picture_of_its_own(connect):
+    tab = connect()
+    seen = [picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")]
+    for mode in ("depth", "alpha", "normals", "contribution", "top_id"):
+        tab.set_gui("Mode", mode) if mode is None else tab.trigger_command(f"Show {mode}")
+        fresh = picture_where(
+            tab,
+            lambda p: is_still(p) and all(np.abs(p - q).mean() > 1.0 for q in seen),
+            f"{mode} looks like another mode",
+        )
+        seen.append(fresh)
+
+
+def test_a_tab_that_stops_reading_holds_two_pictures_at_most(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, lambda p: is_still(p), "no picture")
+    session = next(iter(viewer.sessions.values()))
+    tab.stop_reading()
+    before = tab.pictures_received
+    for step in range(30):
+        tab.move_camera(position=(0.0, 0.1 * step, -4.0))
+    waited = threading.Event()
+    session.events.subscribe(lambda _: waited.set() if session.loop.in_flight == 2 else None)
+    deadline = time.monotonic() + PATIENCE
+    while session.loop.in_flight < 2 and time.monotonic() < deadline:
+        waited.wait(0.05)
+    assert session.loop.in_flight == 2
+    tab.resume_reading()
+    picture_where(tab, is_still, "the tab did not recover")
+    assert tab.pictures_received - before <= 5, "stale pictures were queued for a tab that did not read"
+
+
+def test_a_picture_that_fails_is_a_notification_and_the_next_one_comes(connect, viewer: Viewer, caplog):
+    tab = connect()
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")
+    asset = ball(GREEN)
+    broken = type(asset)(**{**asset.__dict__, "quats": asset.quats[:-1]})  # A row short: the renderer must refuse it.
+    layer = viewer.workspace.add("broken", broken)
+    tab.wait_until(
+        lambda page: any("could not be rendered" in n.title for n in page.notifications.values()), "no notification"
+    )
+    tab.forget_pictures()
+    viewer.workspace.remove(layer.key)
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "the picture did not come back")
+    assert "quats" in caplog.text
+
+
+def test_a_path_below_the_folders_opens_and_one_outside_is_refused(connect, viewer: Viewer, tmp_path: Path):
+    tab = connect()
+    tab.set_gui("Path", "green.ply")
+    tab.click("Open the path")
+    picture_where(tab, lambda p: share(p, 1) > 0.01, "the layer was not opened")
+    tab.set_gui("Path", str(tmp_path / "secret.ply"))
+    tab.click("Open the path")
+    tab.wait_until(lambda page: any("outside the folders" in n.body for n in page.notifications.values()), "no refusal")
+    assert [layer.name for layer in viewer.workspace.layers] == ["red", "green"]
+
+
+def test_an_uploaded_scene_becomes_a_layer_and_a_bad_one_a_sentence(connect, viewer: Viewer, folder: Path):
+    tab = connect()
+    tab.upload("Upload a scene", "mine.ply", (folder / "green.ply").read_bytes())
+    picture_where(tab, lambda p: share(p, 1) > 0.01, "the upload was not shown")
+    tab.upload("Upload a scene", "bad.spz", b"\x1f\x8bnot really")
+    tab.wait_until(lambda page: any("bad.spz" in n.body for n in page.notifications.values()), "no sentence")
+    assert len(viewer.workspace.layers) == 2
+
+
+def test_text_from_a_file_name_reaches_the_page_escaped(connect, viewer: Viewer, folder: Path):
+    tab = connect()
+    nasty = folder / "<img src=x onerror=alert(1)>.ply"
+    nasty.write_bytes((folder / "red.ply").read_bytes())
+    viewer.workspace.open(nasty)
+    tab.wait_until(lambda page: any("onerror" in html for html in texts(page)), "the layer was never described")
+    assert not any("<img" in html for html in texts(tab.page))
+
+
+def test_the_wipe_shows_one_layer_on_each_side_and_measures_them(connect, viewer: Viewer, folder: Path):
+    viewer.workspace.open(folder / "green.ply")
+    tab = connect()
+    tab.set_gui("A shows", "1. red")
+    tab.set_gui("B shows", "2. green")
+    tab.trigger_command("Compare: next mode")
+    pixels = picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.03 and share(p, 1) > 0.03, "no wipe")
+    assert share(pixels[:, :155], 1) == 0 and share(pixels[:, 165:], 0) == 0
+    tab.wait_until(lambda page: any("PSNR" in html and "dB" in html for html in texts(page)), "not measured")
+    tab.set_gui("Line", 0.25)
+    picture_where(tab, lambda p: is_still(p) and share(p[:, 85:], 0) == 0, "the line did not follow its slider")
+    tab.click_canvas(0.75, 0.5, modifier="shift")
+    picture_where(tab, lambda p: is_still(p) and share(p[:, :235], 1) == 0, "the line did not follow the shift-click")
+
+
+def test_the_camera_can_be_copied_and_pasted(connect, viewer: Viewer):
+    one, two = connect(), connect()
+    one.move_camera(position=(0.0, -1.0, -6.0), look_at=(0.0, 0.0, 0.0))
+    one.click("Copy this view here")
+    one.wait_until(lambda page: "camera_to_world" in page.find("Camera").value, "nothing was copied")
+    text = one.gui_value("Camera")
+    two.set_gui("Camera", text)
+    two.click("Apply")
+    expected = json.loads(text)["camera_to_world"]
+    deadline = time.monotonic() + PATIENCE
+    while not np.allclose(two.view.position, [row[3] for row in expected[:3]], atol=1e-3):
+        two.wait_until(lambda page: True, "")
+        two.next_background(timeout=PATIENCE)
+        assert time.monotonic() < deadline, "the second tab did not fly there"
+
+
+def test_a_double_click_sets_the_pivot_on_the_surface(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")
+    tab.click_canvas(0.5, 0.5)
+    tab.click_canvas(0.5, 0.5)
+    session = next(iter(viewer.sessions.values()))
+    deadline = time.monotonic() + PATIENCE
+    while abs(np.linalg.norm(session.client.camera.look_at) - 1.0) > 0.15:
+        tab.next_background(timeout=PATIENCE)
+        assert time.monotonic() < deadline, f"the pivot is at {session.client.camera.look_at}, not on the unit ball"
+
+
+def test_undo_by_key_brings_a_removed_layer_back(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")
+    tab.trigger_command("Remove the layer")
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) == 0, "the layer was not removed")
+    tab.trigger_command("Undo")
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "undo did not bring it back")
+
+
+def test_a_tab_that_closes_leaves_no_thread_behind(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, is_still, "no picture")
+    session = next(iter(viewer.sessions.values()))
+    tab.close()
+    session.loop._thread.join(PATIENCE)
+    assert not session.loop._thread.is_alive() and not viewer.sessions
