@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .figures.render_verb import RenderConfig, render_command
+from .figures.render_verb import RenderConfig, load_camera, render_command
 
 Backend = Literal["auto", "cpu", "cuda"]
 
@@ -48,6 +48,7 @@ class ViewOptions:
 
 def view(options: ViewOptions) -> None:
     """Serve the viewer until Ctrl-C."""
+    from h3d import assets
     from h3d.renderers import backends, set_num_threads
 
     from .guard import start_guarded_server
@@ -61,13 +62,14 @@ def view(options: ViewOptions) -> None:
     if options.threads > 0:
         set_num_threads(options.threads)
     backends.choose(options.backend)  # A backend that does not work here is said before anything is read.
-    scenes = options.scenes or (_demo_scene(),)
+    scenes = options.scenes or (assets.DEMO_SCENE,)
     folders = AllowedFolders.given(options.scenes or (Path.cwd(),))
     workspace = Workspace(RecentScenes() if options.scenes else None)
     _read_scenes(workspace, scenes)
     workspace.recent = RecentScenes()
     guarded = start_guarded_server(host=options.host, port=options.port, token=options.token)
-    settings = Settings(backend=options.backend, up=AXES[options.up])
+    camera = None if options.scenes else load_camera(str(assets.DEMO_CAMERA))
+    settings = Settings(backend=options.backend, up=AXES[options.up], camera=camera)
     viewer = Viewer(guarded.viser, workspace, folders, settings)
     print(f"h3d-view: {backends.describe(options.backend)}", file=sys.stderr)
     for line in guarded.notes:
@@ -135,12 +137,6 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _demo_scene() -> Path:
-    from h3d.assets import DEMO_SCENE
-
-    return DEMO_SCENE
 
 
 def _read_scenes(workspace, scenes: tuple[Path, ...]) -> None:  # noqa: ANN001

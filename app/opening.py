@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import viser
+
 from h3d.models import formats
 from h3d.models.formats import FormatError
 
@@ -82,8 +84,10 @@ class Opener:
         """Do it in a thread of its own, with a notice while it lasts and a sentence if it fails."""
 
         def run() -> None:
-            waiting = session.client.add_notification(title, "", loading=True, with_close_button=False)
             start = time.perf_counter()
+            waiting = session.client.add_notification(title, "", loading=True, with_close_button=False)
+            done = threading.Event()
+            threading.Thread(target=_count, args=(waiting, start, done), name="open-count", daemon=True).start()
             try:
                 work()
             except (FormatError, OSError, ValueError, KeyError) as error:
@@ -91,9 +95,16 @@ class Opener:
             else:
                 session.notify(f"{title}: done", f"{time.perf_counter() - start:.1f} s")
             finally:
+                done.set()
                 waiting.remove()
 
         threading.Thread(target=run, name="open", daemon=True).start()
+
+
+def _count(notification: viser.NotificationHandle, start: float, done: threading.Event) -> None:
+    """Say how long it has taken so far, each second."""
+    while not done.wait(1.0):
+        notification.body = f"{time.perf_counter() - start:.0f} s so far"
 
 
 def _safe_name(name: str) -> str:

@@ -59,6 +59,18 @@ class Settings:
     backend: Backend = "auto"
     display: Display = field(default_factory=Display)
     up: tuple[float, float, float] = (0.0, -1.0, 0.0)
+    camera: Camera | None = None  # where new tabs begin; None = the whole scene in view
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a tab gets back when its connection broke and it comes again."""
+
+    position: np.ndarray  # [3] of its camera, by which it is known again
+    display: Display
+    compare: CompareSettings
+    up: np.ndarray
+    bookmarks: dict[str, Camera]
 
 
 class Session:
@@ -72,6 +84,7 @@ class Session:
         self.selected: int | None = workspace.layers[-1].key if workspace.layers else None
         self.gizmo = False
         self.up = np.array(settings.up, np.float64)
+        self.bookmarks: dict[str, Camera] = {}
         self.loop = RenderLoop(self, self)
         self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
         self._unsubscribe = workspace.events.subscribe(self._on_workspace)
@@ -97,6 +110,15 @@ class Session:
         self._flight.set()
         self.loop.close()
         self._answers.shutdown(wait=False, cancel_futures=True)
+
+    def kept(self) -> Kept:
+        """What would be missed if the connection broke now."""
+        position = np.array(self.client.camera.position, np.float64)
+        return Kept(position, self.display, self.compare, self.up, self.bookmarks)
+
+    def resume(self, kept: Kept) -> None:
+        """Go on as before the connection broke. For a session that has not started."""
+        self.display, self.compare, self.up, self.bookmarks = kept.display, kept.compare, kept.up, kept.bookmarks
 
     # What the panels call.
 
@@ -185,6 +207,9 @@ class Session:
         if framed is None:
             return
         camera, distance = framed
+        if self.settings.camera is not None:
+            camera = self.settings.camera
+            distance = float(np.linalg.norm(self._center() - camera.position))
         handle = self.client.camera
         with self.client.atomic():
             handle.up_direction = self.up
@@ -195,15 +220,18 @@ class Session:
     def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
         """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
         layers = tuple(replace(x, visible=True) for x in layers) if layers else self.workspace.layers
-        bounds = framing.scene_bounds(layers)
-        if bounds is None:
+        if framing.scene_bounds(layers) is None:
             return None
         width, height = self.full_size()
         fov = float(self.client.camera.fov)
         camera = framing.frame_camera(
             layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
         )
-        return camera, float(np.linalg.norm(bounds[0] - camera.position))
+        return camera, float(np.linalg.norm(self._center(layers) - camera.position))
+
+    def _center(self, layers: tuple[Layer, ...] | None = None) -> np.ndarray:  # [3]
+        bounds = framing.scene_bounds(layers or self.workspace.layers)
+        return np.zeros(3) if bounds is None else bounds[0]
 
     def look_along(self, direction: np.ndarray) -> None:
         """Turn around the pivot so that the view runs along `direction`."""
@@ -300,7 +328,7 @@ class Session:
             picture.pixels, format="jpeg", jpeg_quality=JPEG_STILL if still else JPEG_MOVING, depth=depth
         )
         self.client.flush()
-        self.events.publish(FrameShown(drawn.width, drawn.height, still, drawn.stats))
+        self.events.publish(FrameShown(drawn.width, drawn.height, still, drawn.stats, picture.legend))
         return self._answers.submit(self._wait_until_drawn)
 
     def failed(self, error: Exception) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from typing import Any, cast
 
+import numpy as np
 import viser
 
 from .opening import Opener
@@ -18,7 +20,7 @@ from .panels.display import DisplayPanel
 from .panels.help import HelpPanel
 from .panels.layers import Gizmo, LayersPanel
 from .panels.stats import StatsPanel
-from .session import Session, Settings
+from .session import Kept, Session, Settings
 from .workspace.events import LayersChanged, WorkspaceEvent
 from .workspace.folders import AllowedFolders
 from .workspace.workspace import Workspace
@@ -37,6 +39,7 @@ class Viewer:
         self.server, self.workspace, self.settings = server, workspace, settings
         self.opener = Opener(workspace, folders)
         self.sessions: dict[int, Session] = {}
+        self._left: deque[Kept] = deque(maxlen=16)  # of tabs that have gone, for those that come again
         self._lock = threading.Lock()
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
         server.scene.set_up_direction(settings.up)
@@ -61,6 +64,10 @@ class Viewer:
         session = Session(client, self.workspace, self.settings)
         with self._lock:
             self.sessions[client.client_id] = session
+            kept = next((k for k in self._left if np.allclose(k.position, client.camera.position)), None)
+            if kept is not None:
+                self._left = deque((k for k in self._left if k is not kept), maxlen=self._left.maxlen)
+                session.resume(kept)
         panels = [
             LayersPanel(session, self.opener),
             DisplayPanel(session),
@@ -81,14 +88,19 @@ class Viewer:
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)
         session.on_close = lambda: [stop() for stop in unsubscribe]
+        # What was opened or removed while the panels were being made is caught up with here.
+        session.select(self.workspace.layers[-1].key if self.workspace.layers else None)
         register(session, table)
         self._bind_clicks(session)
-        session.place_at_start()
+        if kept is None:
+            session.place_at_start()
         session.start()
 
     def _disconnect(self, client: viser.ClientHandle) -> None:
         with self._lock:
             session = self.sessions.pop(client.client_id, None)
+            if session is not None:
+                self._left.append(session.kept())
         if session is not None:
             session.close()
 

@@ -8,8 +8,8 @@ caches (bytes read plus bytes written).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -54,32 +54,37 @@ class Calibration:
 
 
 def calibrate(effort: Effort) -> Calibration:
-    """Measure now; takes about a second."""
-    everything = os.cpu_count() or 1
-    return Calibration(_gflops(1, effort), _gflops(everything, effort), _gb_s(1, effort), _gb_s(everything, effort))
+    """Measure now; takes about two seconds."""
+    everything, before = os.cpu_count() or 1, torch.get_num_threads()
+    try:
+        return Calibration(_gflops(1, effort), _gflops(everything, effort), _gb_s(1, effort), _gb_s(everything, effort))
+    finally:
+        torch.set_num_threads(before)  # What a thread sets counts for the whole process.
 
 
 def _gflops(threads: int, effort: Effort) -> float:
-    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
-    out = torch.empty(SIDE, SIDE)
-    with _threads(threads):
-        seconds = best_of_blocks(lambda: timed(lambda: torch.mm(a, b, out=out)), effort)
-    return 2 * SIDE**3 / seconds / 1e9
+    def loop() -> Callable[[], object]:
+        a, b, out = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE), torch.empty(SIDE, SIDE)
+        return lambda: torch.mm(a, b, out=out)
+
+    return threads * 2 * SIDE**3 / _seconds(loop, threads, effort) / 1e9
 
 
 def _gb_s(threads: int, effort: Effort) -> float:
-    source = torch.zeros(COPY_BYTES // 4)
-    target = torch.empty_like(source)
-    with _threads(threads):
-        seconds = best_of_blocks(lambda: timed(lambda: target.copy_(source)), effort)
-    return 2 * COPY_BYTES / seconds / 1e9
+    def loop() -> Callable[[], object]:
+        source = torch.zeros(COPY_BYTES // 4)
+        target = torch.empty_like(source)
+        return lambda: target.copy_(source)
+
+    return threads * 2 * COPY_BYTES / _seconds(loop, threads, effort) / 1e9
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _seconds(make: Callable[[], Callable[[], object]], threads: int, effort: Effort) -> float:
+    """Seconds until every thread has run its own loop once.
+
+    The threads are ours, each of them with torch on one: torch's own would wait for each other actively and fall far
+    behind what the machine gives as soon as another program runs.
+    """
+    with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+        loops = [make() for _ in range(threads)]
+        return best_of_blocks(lambda: timed(lambda: list(pool.map(lambda loop: loop(), loops))), effort)

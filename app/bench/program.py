@@ -56,7 +56,7 @@ def running(scene: Path | None) -> Iterator[Program]:
     """Runs h3d-view on a scene (None: the demo scene), ready when it has printed its address; ended afterwards.
 
     Raises:
-        RuntimeError: it ended or stayed silent; with what it said.
+        ChildProcessError: it ended or stayed silent; with what it said.
     """
     code = "from h3d.app.cli import view_main; view_main()"
     flags = ["--no-open", "--port", "0"]
@@ -76,9 +76,8 @@ def running(scene: Path | None) -> Iterator[Program]:
             watchdog.cancel()
             if url is None:
                 errors.seek(0)
-                raise RuntimeError(
-                    f"h3d-view did not start within {START_SECONDS:g} s; it said: {errors.read()[-2000:]}"
-                )
+                said = errors.read()[-2000:]
+                raise ChildProcessError(f"h3d-view did not start within {START_SECONDS:g} s; it said: {said}")
             yield Program(url, process.pid, time.perf_counter() - started, started)
         finally:
             watchdog.cancel()

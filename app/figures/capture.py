@@ -23,7 +23,7 @@ from h3d.renderers.cameras import Camera
 from . import colormaps, compare, images, png, stamps
 from .compare import Comparison, ComparisonPainter
 from .images import Backend, Tile, View, ViewPainter
-from .recipe import KEYWORD, recipe_of, recipe_text
+from .recipe import KEYWORD, command_of, recipe_of, recipe_text
 
 MAX_SIDE = 16384
 MAX_SAMPLES = 4
@@ -96,6 +96,7 @@ def capture(
 
     Raises:
         Cancelled: `cancel` was set; there is no file.
+        FileNotFoundError: the folder of `path` does not exist.
         ValueError: the suffix is neither .png nor .npy, or a comparison is asked for its depth.
     """
     path = Path(path)
@@ -104,6 +105,8 @@ def capture(
         raise ValueError(f"{path.name}: a capture is written as .png (colours) or .npy (depth); name it so")
     if suffix == ".npy" and isinstance(subject, Comparison):
         raise ValueError(f"{path.name}: a comparison has no depth of its own; capture one of its views, or a .png")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
     subject, camera = _settled(subject, camera, settings)
     recipe_settings = asdict(settings)
     report = progress or _ignore
@@ -122,6 +125,12 @@ def capture(
     else:
         _write_png(tiles, path, {KEYWORD: recipe_text(recipe)})
     return recipe
+
+
+def command_line(subject: View | Comparison, camera: Camera, settings: CaptureSettings, output: str = "OUT.png") -> str:
+    """What a person pastes into a shell on this machine to get the picture that `capture` would make."""
+    subject, camera = _settled(subject, camera, settings)
+    return command_of(subject, camera, asdict(settings), output=output, full_paths=True)
 
 
 @dataclass(frozen=True)

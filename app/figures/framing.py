@@ -21,7 +21,7 @@ DEFAULT_DIRECTION = (-0.5, -0.3, -0.85)
 """From the scene to the eye: a three-quarter view from the side that an untouched camera looks from, slightly above."""
 FOV_Y_DEGREES = 45.0
 FILL = 0.9  # of the picture's half size that the scene may fill
-MAX_SAMPLES = 100_000
+MAX_SAMPLES = 50_000
 
 
 def robust_bounds(asset: Gaussians) -> tuple[np.ndarray, float]:

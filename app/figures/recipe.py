@@ -63,7 +63,7 @@ def recipe_of(
         parts = {f.name: getattr(subject, f.name) for f in fields(subject) if f.name not in ("a", "b")}
         sides = {"a": _view_to_json(subject.a, layers), "b": _view_to_json(subject.b, layers)}
         recipe["comparison"] = {**parts, **sides}
-    recipe["command"] = _command(subject, layers, recipe, suffix)
+    recipe["command"] = command_of(subject, camera, settings, output=f"OUT{suffix}")
     return recipe
 
 
@@ -85,7 +85,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         else:
             text = png.read_text(path, KEYWORD)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path.name}: no recipe can be read: {error}") from error
+        raise RecipeError(f"no recipe can be read: {error}") from error
     if text is None:
         raise RecipeError(
             f"{path.name}: the picture carries no recipe of h3d-view; give --camera and the rest by flags"
@@ -119,33 +119,33 @@ def subject_from(recipe: dict[str, Any], loaded: Sequence[Layer]) -> View | Comp
         raise RecipeError(f"the recipe cannot be followed: {error!r}; it may be of another version") from error
 
 
-def file_sha256(path: Path) -> str:
-    """The hash of a scene file; of a folder, that of its files' hashes in the order of their names."""
-    path = Path(path)
-    if path.is_dir():
-        parts = [file_sha256(child) for child in sorted(path.iterdir(), key=lambda p: p.name) if child.is_file()]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _layers_of(subject: View | Comparison) -> list[Layer]:
     """The visible layers in order, each once; a comparison's views may share some."""
     views = [subject] if isinstance(subject, View) else [subject.a, subject.b]
     layers: list[Layer] = []
     for view in views:
         for layer in view.layers:
-            if layer.visible and not any(layer is known for known in layers):
+            if layer.visible and not any(_alike(layer, known) for known in layers):
                 layers.append(layer)
     return layers
 
 
+def _alike(a: Layer, b: Layer) -> bool:
+    """Whether two layers draw the same; a comparison may hold one layer twice, as two objects."""
+    same_rows = a.asset is b.asset and a.hidden_rows is b.hidden_rows
+    return same_rows and (a.wxyz, a.position, a.scale) == (b.wxyz, b.position, b.scale)
+
+
+def _file_name(layer: Layer) -> str:
+    """The name to give to `h3d render`: that of the file, or of the folder of a scene in several files."""
+    if layer.path is None:
+        return layer.name
+    return layer.path.parent.name if layer.path.name == "meta.json" else layer.path.name
+
+
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
     return {
-        "file": layer.name if layer.path is None else layer.path.name,
+        "file": _file_name(layer),
         "sha256": layer.sha256 or _rows_sha256(layer),
         "count": len(layer.asset),
         "wxyz": [float(v) for v in layer.wxyz],
@@ -158,7 +158,7 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
 def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -> Layer:
     found = [layer for layer in loaded if (layer.sha256 or _rows_sha256(layer)) == entry["sha256"]]
     if len(found) == 0:
-        given = ", ".join(layer.name if layer.path is None else layer.path.name for layer in loaded) or "none"
+        given = ", ".join(_file_name(layer) for layer in loaded) or "none"
         raise RecipeError(
             f"the picture was made of {entry['file']} with sha256 {str(entry['sha256'])[:12]}...; "
             f"the scenes given ({given}) are other files: give that file"
@@ -178,7 +178,9 @@ def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -
 
 
 def _view_to_json(view: View, layers: list[Layer]) -> dict[str, Any]:
-    shown = [index for index, layer in enumerate(layers) if any(layer is own for own in view.layers)]
+    shown = [
+        next(i for i, known in enumerate(layers) if _alike(layer, known)) for layer in view.layers if layer.visible
+    ]
     return {"layers": shown, "display": asdict(view.display)}
 
 
@@ -188,19 +190,30 @@ def _view_from_json(entry: dict[str, Any], layers: list[Layer]) -> View:
     return View(tuple(layers[int(index)] for index in entry["layers"]), Display(background=(r, g, b), **display))
 
 
-def _command(subject: View | Comparison, layers: list[Layer], recipe: dict[str, Any], suffix: str) -> str:
-    """The shell line that makes the picture again: by flags where they can say it all, else after the picture."""
-    files = [shlex.quote(entry["file"]) for entry in recipe["scenes"]]
+def command_of(
+    subject: View | Comparison,
+    camera: Camera,
+    settings: Mapping[str, Any],
+    *,
+    output: str = "OUT.png",
+    full_paths: bool = False,
+) -> str:
+    """The shell line that makes the picture again: by flags where they can say it all, else after the picture itself.
+
+    `full_paths` names the scenes by where they lie on this machine, for a person to paste; recipes hold bare names.
+    """
+    layers = _layers_of(subject)
+    names = [str(x.path) if full_paths and x.path is not None else _file_name(x) for x in layers]
+    files = [shlex.quote(name) for name in names]
     plain = all(
         layer.hidden_rows is None and layer.scale == 1.0 and not any(layer.position) and not any(layer.wxyz[1:])
         for layer in layers
     )
     if not isinstance(subject, View) or not plain:
-        return f"h3d render {' '.join(files)} --like OUT{suffix} -o AGAIN{suffix}"
-    camera = json.dumps(recipe["camera"], separators=(",", ":"))
-    flags = {**recipe["view"]["display"], **recipe["capture"]}
-    words = ["h3d", "render", *files, "-o", f"OUT{suffix}", "--camera", shlex.quote(camera)]
-    for name, value in flags.items():
+        return f"h3d render {' '.join(files)} --like {shlex.quote(output)} -o AGAIN{Path(output).suffix}"
+    view_json = json.dumps(camera_to_json(camera), separators=(",", ":"))
+    words = ["h3d", "render", *files, "-o", shlex.quote(output), "--camera", shlex.quote(view_json)]
+    for name, value in {**asdict(subject.display), **settings}.items():
         words += _flag(name, value)
     return " ".join(words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from h3d.app.workspace.scene import Layer
-from h3d.models import formats
+from h3d.app.workspace.workspace import Workspace
 from h3d.renderers.cameras import Camera, camera_from_json
 
 from .capture import CaptureSettings, Progress, capture
@@ -18,7 +19,7 @@ from .compare import Comparison
 from .display import Display, Mode, Shape
 from .framing import frame_camera
 from .images import Backend, View
-from .recipe import file_sha256, read_recipe, subject_from
+from .recipe import read_recipe, subject_from
 
 DEFAULT_SIZE = (1280, 720)
 
@@ -80,7 +81,7 @@ def render_command(config: RenderConfig, *, progress: Progress | None = None) ->
     """
     if len(config.scenes) == 0:
         raise ValueError("render: no scene was given; name a scene file, such as `h3d render scene.ply -o out.png`")
-    layers = tuple(read_layer(path, key) for key, path in enumerate(config.scenes))
+    layers = read_layers(config.scenes)
     if config.like is not None:
         subject, camera, settings = _like(config, layers)
     else:
@@ -90,10 +91,10 @@ def render_command(config: RenderConfig, *, progress: Progress | None = None) ->
     return capture(subject, camera, settings, config.output, backend=config.backend, progress=progress)
 
 
-def read_layer(path: Path, key: int) -> Layer:
-    """A scene file as a layer that stands where the file puts it."""
-    asset = formats.read(path)
-    return Layer(key=key, name=path.name, asset=asset, path=path, sha256=file_sha256(path))
+def read_layers(paths: Sequence[Path]) -> tuple[Layer, ...]:
+    """Scene files as layers, opened by the very code that the viewer opens them with: recipes must agree."""
+    workspace = Workspace()
+    return tuple(workspace.open(path) for path in paths)
 
 
 def parse_background(text: str) -> tuple[float, float, float] | Literal["transparent"]:
@@ -118,7 +119,7 @@ def load_camera(text: str) -> Camera:
     elif Path(text).suffix.lower() in (".png", ".npy"):
         return camera_from_json(read_recipe(Path(text))["camera"])
     else:
-        source, content = text, Path(text).read_text("utf-8")
+        source, content = text, _camera_text(text)
     try:
         value = json.loads(content)
     except ValueError as error:
@@ -126,6 +127,15 @@ def load_camera(text: str) -> Camera:
             f"{source}: not JSON ({error}); a camera is an object with camera_to_world and more"
         ) from error
     return camera_from_json(value)
+
+
+def _camera_text(name: str) -> str:
+    try:
+        return Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{name}: no camera can be read ({error}); --camera takes a JSON file, JSON, or a picture of h3d-view"
+        ) from error
 
 
 def _camera(config: RenderConfig, layers: tuple[Layer, ...]) -> Camera:

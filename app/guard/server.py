@@ -140,6 +140,7 @@ class _Guard:
         options["process_request"] = self._ask_first(options.get("process_request"))
         options["create_connection"] = functools.partial(_GuardedConnection, guard=self)
         options["max_size"] = self.uploads.limits.message_bytes
+        options["logger"] = _logger_for_strangers()
         options["server_header"] = None  # Versions help nobody but an attacker.
         return _serve_as_it_was(handler, sock=self.listener.socket, **options)
 
@@ -164,20 +165,18 @@ class _Guard:
 
     def report(self, connection: ServerConnection, refusal: Refusal) -> None:
         """Log a refused message; where a file was refused, tell the tab and end its progress bar."""
-        logger.warning("dropped from %s: %s", connection.remote_address, refusal.sentence)
+        # The page sends a refused file to its end: thousands of parts, each as little news as the last.
+        level = logging.WARNING if refusal.message is None or refusal.ends_upload else logging.DEBUG
+        logger.log(level, "dropped from %s: %s", connection.remote_address, refusal.sentence)
         if self.viser is None or refusal.message is None or not refusal.ends_upload:
             return
-        live = self.viser._websock_server._live_connections
-        client_id = next((key for key, value in live.items() if value is connection), None)
-        client = None if client_id is None else self.viser.get_clients().get(client_id)
-        if client is None:
-            return
-        transfer = str(refusal.message.get("transfer_uuid"))
-        source = str(refusal.message.get("source_component_uuid"))
-        # The page keeps its upload button grey until all bytes are acknowledged: hide its progress, then say 0 of 0.
-        client._websock_connection.queue_message(_messages.RemoveNotificationMessage(f"upload-{transfer}"))
-        client._websock_connection.queue_message(_messages.FileTransferPartAck(source, transfer, 0, 0))
-        client.add_notification("Upload refused", refusal.sentence, color="red")
+        # The tab may not have sent its camera yet, and viser no handle for it; its buffer stands from the start.
+        server = self.viser._websock_server
+        client_id = next((key for key, value in server._live_connections.items() if value is connection), None)
+        client = None if client_id is None else server._client_state_from_id.get(client_id)
+        if client is not None:
+            for message in _end_of_upload(refusal.message, refusal.sentence):
+                client.message_buffer.push(message)
 
 
 class _GuardedConnection(ServerConnection):
@@ -196,6 +195,32 @@ class _GuardedConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._screen.close()
         super().connection_lost(exc)
+
+
+class _NoStrangers(logging.Filter):
+    """Keeps what a port scanner sends from filling the terminal with tracebacks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != "opening handshake failed"
+
+
+def _logger_for_strangers() -> logging.Logger:
+    websocket_logger = logging.getLogger(f"{__name__}.websocket")
+    if not any(isinstance(present, _NoStrangers) for present in websocket_logger.filters):
+        websocket_logger.addFilter(_NoStrangers())
+    return websocket_logger
+
+
+def _end_of_upload(start: dict[str, Any], sentence: str) -> tuple[_messages.Message, ...]:
+    """What tells a tab that its file was refused."""
+    transfer, source = str(start.get("transfer_uuid")), str(start.get("source_component_uuid"))
+    props = _messages.NotificationProps("Upload refused", sentence, False, True, None, "red")
+    # The page keeps its upload button grey until all bytes are acknowledged: hide its progress, then say 0 of 0.
+    return (
+        _messages.RemoveNotificationMessage(f"upload-{transfer}"),
+        _messages.FileTransferPartAck(source, transfer, 0, 0),
+        _messages.NotificationShowMessage(f"refused-{transfer}", props),
+    )
 
 
 def _set_page_headers(headers: Headers) -> None:

@@ -19,7 +19,8 @@ def escape(text: str, *, limit: int = 500) -> str:
 
     Line ends and runs of spaces become one space (they would start markdown blocks), bidirectional overrides and other
     invisible characters vanish, and what is longer than `limit` characters ends in an ellipsis: names inside files can
-    be megabytes long. Not for scripts, styles or addresses, where no escaping makes foreign text safe.
+    be megabytes long. Markdown may still make a plain link of a web address in it. Not for scripts, styles or
+    addresses, where no escaping makes foreign text safe.
     """
     kept = "".join(_visible(char) for char in text[:limit])
     return " ".join(kept.split()).translate(_REFERENCES) + ("…" if len(text) > limit else "")

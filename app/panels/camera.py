@@ -10,7 +10,7 @@ import viser
 
 from h3d.app.session import Session
 from h3d.app.workspace.events import SessionEvent
-from h3d.renderers.cameras import Camera, camera_to_json
+from h3d.renderers.cameras import camera_to_json
 
 from .handles import note, on_person, on_press
 
@@ -29,7 +29,6 @@ class CameraPanel:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.bookmarks: dict[str, Camera] = {}
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -42,7 +41,9 @@ class CameraPanel:
         on_person(up, self._set_up)
         with gui.add_folder("Bookmarks"):
             on_press(gui.add_button("Add bookmark", hint="Key M"), self.add_bookmark)
-            self.places: viser.GuiDropdownHandle[Any] = gui.add_dropdown("Go to", ("none",), initial_value="none")
+            self.places: viser.GuiDropdownHandle[Any] = gui.add_dropdown(
+                "Go to", ("none", *session.bookmarks), initial_value="none"
+            )
             on_person(self.places, self._goto_bookmark)
         with gui.add_folder("As JSON", expand_by_default=False):
             gui.add_html(note("The file that h3d render --camera reads. Paste another and press Apply."))
@@ -55,9 +56,10 @@ class CameraPanel:
 
     def add_bookmark(self) -> None:
         """Remember this view under the next free name."""
-        name = f"view {len(self.bookmarks) + 1}"
-        self.bookmarks[name] = self.session.camera()
-        self.places.options = ("none", *self.bookmarks)
+        bookmarks = self.session.bookmarks
+        name = f"view {len(bookmarks) + 1}"
+        bookmarks[name] = self.session.camera()
+        self.places.options = ("none", *bookmarks)
         self.places.value = name
 
     def show_json(self) -> None:
@@ -74,8 +76,8 @@ class CameraPanel:
         self.session.frame(layers or None)
 
     def _goto_bookmark(self, name: str) -> None:
-        if name in self.bookmarks:
-            self.session.goto(self.bookmarks[name])
+        if name in self.session.bookmarks:
+            self.session.goto(self.session.bookmarks[name])
 
     def _set_up(self, name: str) -> None:
         if name == "the view's":

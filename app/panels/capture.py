@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from h3d.app.figures import capture
 from h3d.app.figures.capture import CaptureSettings
+from h3d.app.figures.recipe import recipe_of
 from h3d.app.session import Session
 from h3d.app.workspace.events import SessionEvent
 from h3d.app.workspace.folders import AllowedFolders
 from h3d.renderers import CancelFlag, Cancelled
-from h3d.renderers.cameras import camera_to_json
 
 from .handles import note, on_press
 
@@ -96,15 +95,17 @@ class CapturePanel:
 
     def show_command(self) -> None:
         """Show the command line that renders what this tab shows, ready to be copied."""
-        camera = json.dumps(camera_to_json(self.session.camera()), separators=(",", ":"))
-        layers = [x for x in self.session.workspace.layers if x.visible]
-        scenes = " ".join(shlex.quote(str(x.path or x.name)) for x in layers) or "SCENE"
-        command = f"h3d render {scenes} --camera {shlex.quote(camera)} --mode {self.session.display.mode} -o view.png"
+        settings, width, height = self.settings()
+        recipe = recipe_of(
+            self.session.subject(),
+            self.session.camera(width, height),
+            asdict(settings),
+            backend=self.session.settings.backend,
+            legend=None,
+        )
         gui = self.session.client.gui
         with gui.add_modal("The command that renders this view") as modal:
-            gui.add_text("Command", command, multiline=True)
-            if any(x.asset_to_world.tolist() != _IDENTITY for x in layers):
-                gui.add_html(note("Layers were moved: save them first, the command reads files as they are."))
+            gui.add_text("Command", recipe["command"], multiline=True)
             on_press(gui.add_button("Close"), modal.close)
 
     def _start(self, path: Path, deliver, cleanup) -> None:  # noqa: ANN001
@@ -146,6 +147,3 @@ class CapturePanel:
         self.progress.value = 100.0 * share
         if elapsed > 1.0 and share > 0:
             self.status.content = note(f"{100 * share:.0f} %, {elapsed / share - elapsed:.0f} s left")
-
-
-_IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]

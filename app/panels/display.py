@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import math
 from dataclasses import fields
 from typing import Any, get_args
 
+from h3d.app.figures import colormaps
 from h3d.app.figures.display import RANGES, Display, Mode, Shape
 from h3d.app.session import Session
-from h3d.app.workspace.events import DisplayChanged, FovChanged, SessionEvent
+from h3d.app.workspace.events import DisplayChanged, FovChanged, FrameShown, SessionEvent
 
 from .handles import on_person
 
@@ -65,6 +67,7 @@ class DisplayPanel:
             hint="Vertical field of view of this tab's camera, in degrees.",
         )
         on_person(self.fov, self.session.set_fov)
+        self.legend = gui.add_html("")
 
     def on_event(self, event: SessionEvent) -> None:
         if isinstance(event, DisplayChanged):
@@ -73,6 +76,8 @@ class DisplayPanel:
                 handle.value = _to_bytes(value) if name == "background" else value
         elif isinstance(event, FovChanged):
             self.fov.value = event.fov_y_degrees
+        elif isinstance(event, FrameShown) and event.still:
+            self.legend.content = "" if event.legend is None else _legend(self.session.display.mode, *event.legend)
 
     def _change(self, name: str, value: Any) -> None:
         if name == "background":
@@ -80,6 +85,18 @@ class DisplayPanel:
         elif name == "sh_degree":
             value = int(value)
         self.session.set_display(**{name: value})
+
+
+def _legend(mode: Mode, label: str, low: float, high: float) -> str:
+    """A colour bar with its numbers, as HTML."""
+    table = colormaps.NEAR_BRIGHT if mode == "depth" else colormaps.HEAT
+    stops = ", ".join("#{:02x}{:02x}{:02x}".format(*(int(255 * v + 0.5) for v in color)) for color in table[::15])
+    return (
+        f'<div style="margin:.4em .6em;font-size:.8em"><div>{html.escape(label)}</div>'
+        f'<div style="height:.8em;border-radius:2px;background:linear-gradient(to right, {stops})"></div>'
+        f'<div style="display:flex;justify-content:space-between"><span>{low:.4g}</span><span>{high:.4g}</span></div>'
+        "</div>"
+    )
 
 
 def _to_bytes(color: tuple[float, float, float]) -> tuple[int, int, int]:

@@ -6,8 +6,8 @@ button, run a command, click into the picture, upload a file. It can also do wha
 reading, or read and never acknowledge.
 """
 
-from .client import Picture, ViserClient
-from .page import Control, Notification, Page
+from .client import ViserClient
+from .page import Control, Notification, Page, Picture
 from .view import View
 
 __all__ = ["Control", "Notification", "Page", "Picture", "View", "ViserClient"]

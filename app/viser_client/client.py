@@ -12,7 +12,6 @@ and the wait for an animation frame before it acknowledges.
 
 from __future__ import annotations
 
-import io
 import logging
 import socket
 import threading
@@ -20,17 +19,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import websockets.exceptions
-from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
-from .page import Control, Notification, Page
+from .page import Control, Notification, Page, Picture
 from .view import View
 from .wire import Message, decode_batch, encode, subprotocol
 
@@ -40,21 +36,6 @@ logger = logging.getLogger(__name__)
 _SHORT_QUEUE: dict[str, Any] = {"max_queue": 1} if "max_queue" in signature(ClientConnection).parameters else {}
 PART_BYTES = 512 * 1024  # as the page cuts an upload
 DEFAULT_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One background image as it came."""
-
-    arrived: float
-    """`time.perf_counter()` when its batch had been read."""
-    data: bytes
-    format: str
-    depth: bytes | None
-
-    def pixels(self) -> np.ndarray:
-        """[H, W, 3] uint8."""
-        return np.asarray(Image.open(io.BytesIO(self.data)).convert("RGB"))
 
 
 class ViserClient:
@@ -344,6 +325,7 @@ def _connect(url: str, headers: dict[str, str], receive_buffer_bytes: int | None
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         plain.settimeout(timeout)
         plain.connect((parts.hostname, parts.port or 80))
+        plain.settimeout(None)  # Or ten quiet seconds would end the connection.
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connect(
             parts._replace(scheme="ws").geturl(),

@@ -10,9 +10,13 @@ ScenePointerEnableMessage; of the 3D scene the messages that make and remove nod
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from .wire import Message
 
@@ -53,6 +57,21 @@ class Notification:
     color: Any = None
     shown: bool = True
     """False once the server has taken it away."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One background image as it came."""
+
+    arrived: float
+    """`time.perf_counter()` when its batch had been read."""
+    data: bytes
+    format: str
+    depth: bytes | None
+
+    def pixels(self) -> np.ndarray:
+        """[H, W, 3] uint8."""
+        return np.asarray(Image.open(io.BytesIO(self.data)).convert("RGB"))
 
 
 @dataclass

@@ -83,6 +83,7 @@ class FrameShown:
     height: int
     still: bool
     stats: dict[str, float]
+    legend: tuple[str, float, float] | None = None  # what the colours mean: label, and the values at the two ends
 
 
 @dataclass(frozen=True)

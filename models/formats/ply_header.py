@@ -105,7 +105,7 @@ def read_header(path: Path) -> Header:
         elif words[0] == "property" and len(elements) > 0:
             elements[-1] = _with_property(path, place, elements[-1], words)
         else:
-            raise FormatError(path, place, f"`{line.strip()[:60]}` is no PLY header line", DAMAGED)
+            raise FormatError(path, place, f"{ascii(line.strip()[:60])} is no PLY header line", DAMAGED)
     if encoding is None:
         rule = "no `format` line with binary_little_endian, binary_big_endian or ascii"
         raise FormatError(path, "header", rule, REEXPORT)
@@ -202,6 +202,6 @@ def _with_property(path: Path, place: str, element: Element, words: list[str]) -
     is_list = len(words) == 5 and words[1] == "list"
     code = "list" if is_list else _TYPES.get(words[1]) if len(words) == 3 else None
     if code is None or words[-1] in element.names:
-        rule = f"`{' '.join(words)[:60]}` must be `property TYPE NAME`, with a PLY type and a name not yet used"
+        rule = f"{ascii(' '.join(words)[:60])} must be `property TYPE NAME`, with a PLY type and a name not yet used"
         raise FormatError(path, place, rule, DAMAGED)
     return Element(element.name, element.count, (*element.names, words[-1]), (*element.types, code))

@@ -98,7 +98,7 @@ def linear_to_log(path: Path | str, scales: np.ndarray) -> np.ndarray:  # [N, 3]
     if negative.any():
         row = int(np.argmax(negative))
         raise FormatError(path, f"vertex {row}", f"size is {scales[row].min():g}, must not be negative", REEXPORT)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(scales)
 
 

@@ -147,14 +147,16 @@ class Textures:
             raise FormatError(self.path, place, f"lists {len(names)} files, not {index + 1}", REEXPORT)
         data = self.load(names[index])
         width, height = _webp_size(data)
+        if width * height == 0:
+            raise FormatError(self.path, names[index], "is no lossless WebP picture", DAMAGED)
         if not least <= width * height <= most:
-            rule = f"{width} x {height} texels of WebP, expected at least {least:,} and at most {most:,}"
+            rule = f"is {width} x {height} texels, expected at least {least:,} and at most {most:,}"
             raise FormatError(self.path, names[index], rule, REEXPORT)
         try:
             with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
                 return np.asarray(picture.convert("RGBA"))
         except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise FormatError(self.path, names[index], f"is no WebP picture ({error})", DAMAGED) from error
+            raise FormatError(self.path, names[index], f"is no lossless WebP picture ({error})", DAMAGED) from error
 
 
 def _palette(path: Path, room: Textures, bands: int) -> np.ndarray:  # [count, K - 1, 3]

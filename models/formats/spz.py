@@ -30,8 +30,9 @@ from .smallest_three import drop_largest, restore_largest
 from .spatial_order import morton_order
 
 QUANTISATION = (
-    "position 1/2^19 of the extent, or 1/4096 if that is finer (1/2^23 of the extent beyond 2048 units), log size 1/16 within -10..5.9, colour 1/76 in f_dc "
-    "within +-3.3, opacity 1/255, quaternion 1/722, SH 1/16 (degree 1) and 1/8 within +-1"
+    "position 1/2^19 of the extent, or 1/4096 if that is finer (1/2^23 of the extent beyond 2048 units), "
+    "log size 1/16 within -10..5.9, colour 1/38 in f_dc within +-3.3, opacity 1/255, quaternion 1/361, "
+    "SH 1/16 (degree 1) and 1/8 within +-1"
 )
 MAGIC = b"NGSP"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -39,6 +40,8 @@ COLOR_SCALE = 0.15
 BANDS = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
 MOST_FRACTIONAL_BITS = 24
 MAX_EXPANDED_WINDOW = 1 << 27
+RECORDS_LIMIT = 1 << 16
+"""Bytes of extension records that are looked at."""
 COORDINATE_SYSTEM = 0xADBE0003
 RIGHT_UP_BACK = 4
 FLIP_YZ = (1, -1, -1)
@@ -165,11 +168,12 @@ def _read_gzip(path: Path, data: bytes) -> tuple[SpzHeader, dict[str, np.ndarray
             raise FormatError(path, "header", f"version {header.version} must not be a gzip stream", REEXPORT)
         needed = sum(header.stream_bytes.values())
         payload = inflater.decompress(inflater.unconsumed_tail, needed) if needed > 0 else b""
-        records = inflater.decompress(inflater.unconsumed_tail, 1 << 16) if header.extended else b""
+        records = inflater.decompress(inflater.unconsumed_tail, RECORDS_LIMIT)
     except zlib.error as error:
         raise FormatError(path, "gzip stream", str(error), DAMAGED) from error
-    if len(payload) < needed:
-        rule = f"declares {header.count:,} Gaussians ({needed:,} bytes), holds {len(payload):,} bytes"
+    if len(payload) < needed or not inflater.eof or (len(records) > 0 and not header.extended):
+        held = f"{len(payload):,} bytes" if len(payload) < needed else "more" if len(records) > 0 else "no end"
+        rule = f"declares {header.count:,} Gaussians ({needed:,} bytes), holds {held}"
         raise FormatError(path, "gzip stream", rule, DAMAGED)
     streams, start = {}, 0
     for name, size in header.stream_bytes.items():
@@ -200,11 +204,13 @@ def _read_zstd(path: Path, data: bytes) -> tuple[SpzHeader, dict[str, np.ndarray
             raise FormatError(path, f"stream {name}", rule, DAMAGED)
         try:
             reader = zstandard.ZstdDecompressor(max_window_size=MAX_EXPANDED_WINDOW)
-            raw = reader.stream_reader(memoryview(data)[at : at + packed]).read(size)
+            stream = reader.stream_reader(memoryview(data)[at : at + packed])
+            raw, more = stream.read(size), stream.read(1)
         except zstandard.ZstdError as error:
             raise FormatError(path, f"stream {name}", str(error), DAMAGED) from error
-        if len(raw) < size:
-            raise FormatError(path, f"stream {name}", f"holds {len(raw):,} of {size:,} bytes", DAMAGED)
+        if len(raw) < size or len(more) > 0:
+            held = f"{len(raw):,} bytes" if len(raw) < size else "more bytes"
+            raise FormatError(path, f"stream {name}", f"holds {held} where {size:,} are declared", DAMAGED)
         streams[name] = np.frombuffer(raw, np.uint8)
         at += packed
     return header, streams, _coordinate_system(data[32:table] if header.extended else b"")

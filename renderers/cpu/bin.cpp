@@ -4,15 +4,31 @@
 // to write. Splats that fill the screen can make more entries than memory holds: then the picture is made in bands of
 // tiles whose entries fit a budget.
 #include <algorithm>
-#include <stdexcept>
+#include <bit>
 
-#include "cover.h"
+#include "ellipse.h"
 #include "raster.h"
 
 namespace h3d {
 namespace {
 
 constexpr int64_t kBandEntries = int64_t{1} << 25;  // 256 MiB
+
+// Calls visit(tile) for every tile of the grid that the splat touches.
+template <class Visit>
+inline void for_each_tile(const Cover& cover, const Splat* splat, Shape shape, const TileGrid& grid, Visit&& visit) {
+    if (cover.width == kLarge) {
+        for_each_row(*splat, reach_of(*splat, shape), grid, [&](int row, int begin, int end) {
+            const int64_t base = static_cast<int64_t>(row) * grid.columns;
+            for (int column = begin; column < end; column++) visit(base + column);
+        });
+        return;
+    }
+    for (uint32_t mask = cover.mask; mask != 0; mask &= mask - 1) {
+        const int bit = std::countr_zero(mask);
+        visit(static_cast<int64_t>(cover.y + bit / 4) * grid.columns + cover.x + bit % 4);
+    }
+}
 
 }  // namespace
 

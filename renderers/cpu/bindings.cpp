@@ -24,8 +24,8 @@ namespace {
 
 template <class T, class... Dims>
 using In = nb::ndarray<const T, nb::shape<Dims::value...>, nb::c_contig, nb::device::cpu>;
-template <ssize_t n>
-using Dim = std::integral_constant<ssize_t, n>;
+template <std::ptrdiff_t n>
+using Dim = std::integral_constant<std::ptrdiff_t, n>;
 using Any = Dim<-1>;
 
 // The arrays of a scene, kept alive while their addresses are in use.

@@ -5,6 +5,7 @@
 // blocks that it can reach, as sixteen bits; the bits are transposed, and then each block walks through its own entries
 // with its colour and transmittance in registers. A pixel's own arithmetic does not depend on which other pixels are
 // computed, so a rectangle equals the crop of the whole picture bit for bit.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -57,6 +58,8 @@ inline uint64_t transposed(uint64_t x) {
     t = (x ^ (x >> 28)) & 0x00000000f0f0f0f0ull;
     return x ^ t ^ (t << 28);
 }
+
+static_assert(std::endian::native == std::endian::little, "transpose() reads the bytes of words in order");
 
 // From sixteen bits an entry to 64 bits a block.
 void transpose(const uint8_t low[kBatch], const uint8_t high[kBatch], uint64_t of_block[kBlocks]) {

@@ -17,31 +17,36 @@ Vec3 direction_to(const View& view, const Block& block) {
     return {x * inv, y * inv, z * inv};
 }
 
-// Colours of the live rows into rgb; rows whose colour is not finite are dropped.
-void shade(const View& view, Block& block, Row rgb[3]) {
-    const Vec3 d = direction_to(view, block);
-    alignas(64) Row basis[16];
-    basis_at(d.x, d.y, d.z, view.bases, basis);
-    const float* sh = view.rows.sh + 3 * view.rows.bases * block.row;
-    for (uint32_t left = bits(block.alive); left != 0; left &= left - 1) {
-        const int i = std::countr_zero(left);
-        const float* s = sh + static_cast<int64_t>(3) * view.rows.bases * i;
-        // Two sums a channel: one alone would wait for itself.
-        float r[2] = {0.5f + basis[0][i] * s[0], 0.0f}, g[2] = {0.5f + basis[0][i] * s[1], 0.0f};
-        float b[2] = {0.5f + basis[0][i] * s[2], 0.0f};
-        for (int k = 1; k < view.bases; k++) {
-            r[k & 1] += basis[k][i] * s[3 * k];
-            g[k & 1] += basis[k][i] * s[3 * k + 1];
-            b[k & 1] += basis[k][i] * s[3 * k + 2];
-        }
-        rgb[0][i] = r[0] + r[1], rgb[1][i] = g[0] + g[1], rgb[2][i] = b[0] + b[1];
-    }
-    const Lanes zero(0.0f), huge(kHuge);
+// Drops rows whose colour is not finite, and clamps the others at zero.
+void keep_finite(Block& block, Row rgb[3]) {
     for (int ch = 0; ch < 3; ch++) {
         const Lanes value = Lanes::load(rgb[ch]);
-        block.alive = block.alive & (abs(value) < huge);
-        max(value, zero).store(rgb[ch]);
+        block.alive = block.alive & (abs(value) < Lanes(kHuge));
+        max(value, Lanes(0.0f)).store(rgb[ch]);
     }
+}
+
+// 0.5 + sum over k of B_k sh_k.
+void shade(const View& view, Block& block, Row rgb[3]) {
+    const int64_t stride = static_cast<int64_t>(3) * view.rows.bases;
+    const float* sh = view.rows.sh + stride * block.row;
+    if (view.bases == 1) {
+        for (int i = 0; i < block.count; i++) {
+            for (int ch = 0; ch < 3; ch++) rgb[ch][i] = 0.5f + 0.28209479177387814f * sh[stride * i + ch];
+        }
+        return keep_finite(block, rgb);
+    }
+    const Vec3 d = direction_to(view, block);
+    alignas(64) Row basis[16] = {};
+    basis_at(d.x, d.y, d.z, view.bases, basis);
+    transpose(basis);
+    for (uint32_t left = bits(block.alive); left != 0; left &= left - 1) {
+        const int i = std::countr_zero(left);
+        float sums[4];
+        weighted_sum(basis[i], sh + stride * i, view.bases, sums);
+        for (int ch = 0; ch < 3; ch++) rgb[ch][i] = 0.5f + sums[ch];
+    }
+    keep_finite(block, rgb);
 }
 
 // 0.5 + 0.5 n, n the shortest axis in world axes, turned to the eye.

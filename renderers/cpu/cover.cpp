@@ -1,17 +1,16 @@
 // Stage 1, tiles: which tiles each of sixteen splats touches.
-#include "cover.h"
-
 #include <bit>
 #include <cstring>
 
 #include "block.h"
+#include "ellipse.h"
 
 namespace h3d {
 namespace {
 
 constexpr int kSmall = 4;  // tiles along a side of the boxes that a Cover can hold
 
-// One bit a tile of the boxes' 4 x 4, as a number: the exact rows of for_each_row(), sixteen splats at a time.
+// One bit a tile of the boxes' 4 x 4, as a number: the rows of ellipse.h, sixteen splats at a time.
 Lanes small_masks(const View& view, const Block& block, int rows) {
     const Lanes inv_a = Lanes(1.0f) / block.a, lean = block.b * inv_a, c2 = block.c * block.c;
     const Lanes width = block.right - block.left, height = block.bottom - block.top;

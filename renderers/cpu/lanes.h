@@ -1,8 +1,7 @@
 // Sixteen floats side by side, and sixteen truths: the one vector type that the kernels are written in.
 //
-// The same names exist three times: on AVX-512 (one register), on AVX2 (two registers) and in plain C++ (an array whose
-// loops the compiler vectorises for whatever it has, NEON included). Vectorisation that the fast paths rely on is
-// thereby certain: a rewrite cannot lose it silently. A Mask has one bit a lane; bits() gives them as an integer.
+// The same names exist three times: on AVX-512 (one register), on AVX2 (two) and in the portable vectors of four that
+// GCC and Clang map to NEON and others. Vectorisation is thereby certain: a rewrite cannot lose it silently. A Mask has one bit a lane; bits() gives them as an integer.
 #pragma once
 
 #include <cmath>
@@ -17,10 +16,38 @@ constexpr int kLanes = 16;
 #elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
 #include "lanes_avx2.h"
 #else
-#include "lanes_plain.h"
+#include "lanes_quads.h"
 #endif
 
 namespace h3d {
+
+#if !(defined(__AVX512F__) && defined(__AVX512DQ__))
+// A 16 x 16 matrix with rows and columns exchanged.
+inline void transpose(float (*m)[kLanes]) {
+    for (int i = 0; i < kLanes; i++) {
+        for (int j = 0; j < i; j++) {
+            const float x = m[i][j];
+            m[i][j] = m[j][i];
+            m[j][i] = x;
+        }
+    }
+}
+
+// Sums over k below `count` of weights[k] * rows[k][channel], for three channels.
+inline void weighted_sum(const float* weights, const float* rows, int count, float out[3]) {
+    // Two sums a channel: one alone would wait for itself.
+    float even[3] = {}, odd[3] = {};
+    for (int c = 0; c < 3; c++) even[c] = weights[0] * rows[c];
+    for (int k = 1; k + 1 < count; k += 2) {
+        for (int c = 0; c < 3; c++) odd[c] += weights[k] * rows[3 * k + c];
+        for (int c = 0; c < 3; c++) even[c] += weights[k + 1] * rows[3 * k + 3 + c];
+    }
+    if (count % 2 == 0) {
+        for (int c = 0; c < 3; c++) odd[c] += weights[count - 1] * rows[3 * count - 3 + c];
+    }
+    for (int c = 0; c < 3; c++) out[c] = even[c] + odd[c];
+}
+#endif
 
 inline Lanes operator*(float a, Lanes b) { return Lanes(a) * b; }
 inline Lanes operator*(Lanes a, float b) { return a * Lanes(b); }

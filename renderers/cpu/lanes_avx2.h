@@ -30,7 +30,6 @@ struct Lanes {
     Lanes(__m256 a, __m256 b) : lo(a), hi(b) {}
     explicit Lanes(float x) : lo(_mm256_set1_ps(x)), hi(lo) {}
     static Lanes load(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }  // 32-byte aligned
-    static Lanes loadu(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
     void store(float* p) const {
         _mm256_store_ps(p, lo);
         _mm256_store_ps(p + 8, hi);

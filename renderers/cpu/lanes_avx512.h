@@ -20,7 +20,6 @@ struct Lanes {
     Lanes(__m512 x) : v(x) {}
     explicit Lanes(float x) : v(_mm512_set1_ps(x)) {}
     static Lanes load(const float* p) { return _mm512_load_ps(p); }    // 64-byte aligned
-    static Lanes loadu(const float* p) { return _mm512_loadu_ps(p); }
     void store(float* p) const { _mm512_store_ps(p, v); }
 };
 inline Lanes operator+(Lanes a, Lanes b) { return _mm512_add_ps(a.v, b.v); }
@@ -58,5 +57,50 @@ inline void split(Lanes x, Lanes& mantissa, Lanes& exponent) {
 
 // The same value rounded to the nearest integer, ties to even.
 inline void store_rounded(Lanes a, int32_t* p) { _mm512_store_si512(p, _mm512_cvtps_epi32(a.v)); }
+
+// A 16 x 16 matrix with rows and columns exchanged.
+inline void transpose(float (*m)[kLanes]) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i++) a[i] = _mm512_load_ps(m[i]);
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    // Row 4 i + j now has, in each quarter q, column 4 q + j of rows 4 i to 4 i + 3.
+    for (int i = 0; i < 16; i += 4) {
+        for (int j = 0; j < 2; j++) {
+            const __m512d low = _mm512_castps_pd(b[i + j]), high = _mm512_castps_pd(b[i + 2 + j]);
+            a[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            a[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        }
+    }
+    for (int j = 0; j < 4; j++) {
+        const __m512 even = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), odd = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd);
+        const __m512 even2 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+        const __m512 odd2 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
+        _mm512_store_ps(m[j], _mm512_shuffle_f32x4(even, even2, 0x88));
+        _mm512_store_ps(m[8 + j], _mm512_shuffle_f32x4(even, even2, 0xdd));
+        _mm512_store_ps(m[4 + j], _mm512_shuffle_f32x4(odd, odd2, 0x88));
+        _mm512_store_ps(m[12 + j], _mm512_shuffle_f32x4(odd, odd2, 0xdd));
+    }
+}
+
+// Sums over k below `count` of weights[k] * rows[k][channel], for three channels; weights are 64-byte aligned.
+inline void weighted_sum(const float* weights, const float* rows, int count, float out[3]) {
+    // Twelve lanes hold four rows of three; each weight is spread over the three lanes of its row.
+    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0, 0, 0);
+    const __m512 w = _mm512_load_ps(weights);
+    __m512 sums = _mm512_setzero_ps();
+    for (int k = 0; k < count; k += 4) {
+        const __mmask16 mask = count - k >= 4 ? 0x0fff : static_cast<__mmask16>((1u << (3 * (count - k))) - 1);
+        const __m512 weight = _mm512_permutexvar_ps(_mm512_add_epi32(spread, _mm512_set1_epi32(k)), w);
+        sums = _mm512_fmadd_ps(weight, _mm512_maskz_loadu_ps(mask, rows + 3 * k), sums);
+    }
+    const __m512i by6 = _mm512_setr_epi32(6, 7, 8, 9, 10, 11, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12);
+    const __m512i by3 = _mm512_setr_epi32(3, 4, 5, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12);
+    sums = _mm512_add_ps(sums, _mm512_permutexvar_ps(by6, sums));
+    sums = _mm512_add_ps(sums, _mm512_permutexvar_ps(by3, sums));
+    _mm_mask_storeu_ps(out, 0x7, _mm512_castps512_ps128(sums));
+}
 
 }  // namespace h3d

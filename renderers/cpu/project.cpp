@@ -4,11 +4,13 @@
 // angles clamped to 1.3 times the field of view). det(A A^T) is taken as the sum of squared 2 x 2 minors, which keeps
 // its digits for needles where the textbook difference loses them all. A row with a NaN or an infinity anywhere fails
 // one of the comparisons below and is not drawn: comparisons are written so that NaN is on the losing side.
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 
 #include "block.h"
-#include "cover.h"
+#include "ellipse.h"
 
 namespace h3d {
 namespace {
@@ -230,13 +232,12 @@ bool project(const Frame& frame, RasterState& state, Pool& pool, Stats& stats) {
                 block.row = row;
                 block.count = static_cast<int>(std::min<int64_t>(kLanes, end - row));
                 drawn += project_block(view, block, state, counts);
-                if ((row & 0xfff) == 0 && frame.cancel.is_set()) return;
             }
         }
         visible += drawn;
     });
     stats.visible = visible;
-    return done && !frame.cancel.is_set();
+    return done;
 }
 
 }  // namespace h3d

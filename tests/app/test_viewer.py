@@ -56,7 +56,7 @@ def connect(viewer: Viewer) -> Iterator[Callable[..., ViserClient]]:
     tabs: list[ViserClient] = []
 
     def open_tab(**options) -> ViserClient:
-        tabs.append(ViserClient(viewer.url, View(**SIZE), **options))  # type: ignore[attr-defined]
+        tabs.append(ViserClient(viewer.url, options.pop("view", View(**SIZE)), **options))  # type: ignore[attr-defined]
         return tabs[-1]
 
     yield open_tab
@@ -249,3 +249,19 @@ def test_a_tab_that_closes_leaves_no_thread_behind(connect, viewer: Viewer):
     tab.close()
     session.loop._thread.join(PATIENCE)
     assert not session.loop._thread.is_alive() and not viewer.sessions
+
+
+def test_a_tab_whose_connection_broke_gets_its_camera_and_settings_back(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.1, "no picture")
+    tab.set_gui("Background", (255, 255, 255))
+    tab.move_camera(position=(0.5, -1.0, -6.0))
+    picture_where(tab, lambda p: is_still(p) and p[:5, :5].min() > 240, "the background did not change")
+    view = tab.view
+    tab.close()
+    deadline = time.monotonic() + PATIENCE
+    while viewer.sessions and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    again = connect(view=view)
+    picture_where(again, lambda p: is_still(p) and p[:5, :5].min() > 240, "its settings were lost")
+    assert again.view.position == pytest.approx(view.position), "its camera was moved"

@@ -172,7 +172,7 @@ def test_two_tabs_have_their_own_cameras_and_modes(page, browser, program: Progr
     image = pixels(page)
     assert share(image, 0) + share(image, 1) > 0.05, "the first tab must not follow the second one's mode"
     press(page, "b")
-    wait_until(page, lambda image: image[:40, :40].min() > 240, "the first tab no longer answers")
+    wait_until(page, lambda image: image[-40:, :40].min() > 240, "the first tab no longer answers")
     context.close()
 
 

@@ -63,7 +63,7 @@ def zero_padded(picture: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_gradients_are_those_of_finite_differences(padding):
-    a, b = (torch.from_numpy(p[:13, :12]) for p in pictures(6))
+    a, b = (torch.from_numpy(p[:12, :11, :1].copy()) for p in pictures(6))
     b = b.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: losses.ssim(a, x, padding=padding), b)
     assert torch.autograd.gradcheck(lambda x: losses.psnr(a, x), b)

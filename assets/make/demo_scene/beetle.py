@@ -6,7 +6,7 @@ import numpy as np
 
 from .noise import bumped, gradient_noise, smoothstep
 from .shapes import COVER, ellipsoid, spline, strokes
-from .surfels import Material, Surfels, joined, make, unit
+from .surfels import Material, Surfels, across, joined, make
 
 LENGTH = 0.24  # from the head to the tip of the wing cases
 
@@ -68,7 +68,7 @@ def _belly(detail: float) -> Surfels:
 
 def _limb(path, width: float) -> Surfels:  # [P, 3]
     position, along, reach = strokes(spline(np.array(path), 40), 0.0045)
-    up = unit(np.array([0, 0, 1.0]) + 0.5 * np.array([0.0, 1, 0]) * np.sign(position[:, 1:2]))
+    up = across(along, [0.0, 0.0, 1.0])
     chitin = Material((0.010, 0.010, 0.012), specular=0.035, roughness=0.35)
     return make(position, up, along, [reach, width, width], chitin)
 

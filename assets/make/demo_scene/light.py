@@ -38,11 +38,11 @@ def lamp(towards, color, sharpness: float, strength: float) -> Lamp:
     return Lamp(unit(np.array(towards, float)), np.array(color) * strength * sharpness / (2 * np.pi), sharpness)
 
 
-KEY = lamp((-0.60, -0.55, 0.70), (1.0, 0.82, 0.60), 90.0, 3.9)
+KEY = lamp((-0.60, -0.55, 0.70), (1.0, 0.82, 0.60), 90.0, 4.4)
 WINDOW = lamp((-0.80, -0.60, 0.16), (1.0, 0.93, 0.85), 110.0, 0.8)  # Low, for the pot's highlight.
 FILL = lamp((0.85, -0.50, 0.22), (0.50, 0.72, 1.0), 14.0, 0.75)
 RIM = lamp((0.55, 0.78, 0.45), (1.0, 0.76, 0.70), 30.0, 1.7)
-TOP = lamp((-0.1, 0.1, 1.0), (0.86, 0.93, 1.0), 16.0, 0.7)
+TOP = lamp((-0.1, 0.1, 1.0), (0.86, 0.93, 1.0), 16.0, 0.55)
 LAMPS = (KEY, WINDOW, FILL, RIM, TOP)
 
 

@@ -81,7 +81,7 @@ def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:  # [3
 
 def _kintsugi(rng: np.random.Generator, detail: float) -> Surfels:
     """Golden seams where the bowl was broken: chains of short strokes, wider where the lacquer pooled."""
-    gold = Material((0.50, 0.30, 0.075), specular=GOLD, roughness=0.30)
+    gold = Material((0.40, 0.23, 0.055), specular=GOLD, roughness=0.28)
     parts = []
     for bends, width in SEAMS:
         path, normal = _on_wall(_wandering(rng, np.array(bends)))

@@ -62,6 +62,12 @@ def unit(vectors: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3]
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
+def across(along: np.ndarray, wish) -> np.ndarray:  # [N, 3], broadcasts to [N, 3] -> [N, 3]
+    """The unit vectors at right angles to `along` that are nearest to `wish`."""
+    wish = np.broadcast_to(wish, along.shape)
+    return unit(wish - (wish * along).sum(-1, keepdims=True) * along)
+
+
 def make(
     position: np.ndarray,  # [N, 3]
     thin: np.ndarray,  # [N, 3] direction of the shortest axis

@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 
 from .noise import bumped, fbm, ridged, smoothstep
 from .shapes import COVER, spline, tube
-from .surfels import Material, Surfels, joined, make, unit
+from .surfels import Material, Surfels, across, joined, make, unit
 
 SOIL = 0.235
 TRUNK = np.array(  # x, y, z, radius
@@ -130,7 +130,7 @@ def _colonised(stems: np.ndarray, space: np.ndarray, step: float = 0.022, reach:
     nodes, parent = stems, np.full(len(stems), -1)
     alive = space
     for _ in range(60):
-        distance, nearest = KDTree(nodes).query(alive)
+        distance, nearest = (np.asarray(a) for a in KDTree(nodes).query(alive))
         pull = distance < reach
         target, inverse = np.unique(nearest[pull], return_inverse=True)
         if len(target) == 0:
@@ -159,10 +159,10 @@ def _twigs(nodes: np.ndarray, parent: np.ndarray, stems: int) -> Surfels:
     radius = np.minimum(0.0021 * load[grown] ** 0.42, 0.012)
     start, end = nodes[parent[grown]], nodes[grown]
     along, length = unit(end - start), np.linalg.norm(end - start, axis=1)
-    up = unit(np.array([0.0, 0.0, 1.0]) + 0.3 * unit(np.cross(along, [0.0, 0.0, 1.0])))
+    up = across(along, [0.0, 0.0, 1.0])
     bright = 0.8 + 0.4 * np.sin(np.arange(len(grown)) * 12.9)
-    brown = np.array([0.105, 0.058, 0.040]) * bright[:, None]
-    sigma = np.stack([0.36 * length, 0.62 * radius, 0.62 * radius], axis=1)
+    brown = np.array([0.150, 0.085, 0.062]) * bright[:, None]
+    sigma = np.stack([0.40 * length, 0.62 * radius, 0.62 * radius], axis=1)
     return make(0.5 * (start + end), up, along, sigma, Material(brown, translucency=0.15), opacity=0.95)
 
 

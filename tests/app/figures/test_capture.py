@@ -1,6 +1,7 @@
 """Proves that captures are the whole picture whatever the tiles, hold their recipe, and stay within bounded memory."""
 
 import json
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from h3d.app.figures.compare import Comparison
 from h3d.app.figures.display import Display
 from h3d.app.figures.images import Tile, View
 from h3d.app.figures.recipe import RecipeError, read_recipe, subject_from
+from h3d.renderers import CancelFlag, Cancelled
 from h3d.renderers.cameras import camera_from_json
 
 
@@ -204,3 +206,25 @@ def test_a_16k_wide_capture_stays_in_bounded_memory(tmp_path, height):
     assert int(run.stdout) < 300, f"{run.stdout} MiB more than before"
     with Image.open(target) as image:
         assert image.size == (16384, height)
+
+
+def test_a_cancelled_capture_leaves_no_file(tmp_path, monkeypatch, view, camera):
+    monkeypatch.setattr(captures, "TILE_POINTS", 16 * 64)
+    cancel = CancelFlag()
+
+    def stop(share: float) -> None:
+        if share > 0.3:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        capture(view, camera, CaptureSettings(150, 93), tmp_path / "a.png", progress=stop, cancel=cancel)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_to_paste_names_the_scene_where_it_lies(tmp_path, layers, camera):
+    path = tmp_path / "with space" / "one.ply"
+    line = captures.command_line(View((replace(layers[0], path=path),)), camera, CaptureSettings(64, 40))
+    words = shlex.split(line)
+    assert words[:5] == ["h3d", "render", str(path), "-o", "OUT.png"]
+    moved = captures.command_line(View(layers), camera, CaptureSettings(64, 40), "shot.png")
+    assert moved == "h3d render one two --like shot.png -o AGAIN.png"

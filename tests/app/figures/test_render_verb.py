@@ -15,7 +15,7 @@ from h3d.app.figures.compare import Comparison
 from h3d.app.figures.display import Display
 from h3d.app.figures.images import View
 from h3d.app.figures.recipe import read_recipe
-from h3d.app.figures.render_verb import RenderConfig, load_camera, parse_background, read_layer, render_command
+from h3d.app.figures.render_verb import RenderConfig, load_camera, parse_background, read_layers, render_command
 from h3d.models import formats
 from h3d.renderers.cameras import camera_to_json
 
@@ -30,7 +30,7 @@ def scene(tmp_path, layers) -> Path:
 def test_the_command_in_a_recipe_makes_the_same_file(tmp_path, scene, camera, monkeypatch):
     display = Display(mode="depth", sh_degree=1, splat_scale=1.3, near_plane=0.02, antialiased=True)
     settings = CaptureSettings(131, 77, samples=2, background=(0.1, 1 / 3, 1.0), margin=4, bit_depth=16, scale_bar=True)
-    capture(View((read_layer(scene, 5),), display), camera, settings, tmp_path / "viewer.png")
+    capture(View((read_layers([scene])[0],), display), camera, settings, tmp_path / "viewer.png")
     words = shlex.split(read_recipe(tmp_path / "viewer.png")["command"])
     assert words[:2] == ["h3d", "render"]
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_the_command_in_a_recipe_makes_the_same_file(tmp_path, scene, camera, mo
 def test_a_camera_file_makes_the_same_file_as_the_viewer(tmp_path, scene, camera):
     (tmp_path / "cam.json").write_text(json.dumps(camera_to_json(camera)))
     render_command(RenderConfig((scene,), tmp_path / "a.png", camera=str(tmp_path / "cam.json")))
-    capture(View((read_layer(scene, 0),)), camera, CaptureSettings(camera.width, camera.height), tmp_path / "b.png")
+    capture(View((read_layers([scene])[0],)), camera, CaptureSettings(camera.width, camera.height), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     render_command(RenderConfig((scene,), tmp_path / "c.png", camera=str(tmp_path / "a.png")))
     assert (tmp_path / "c.png").read_bytes() == (tmp_path / "a.png").read_bytes()
@@ -51,9 +51,9 @@ def test_like_follows_transforms_hidden_rows_and_comparisons(tmp_path, scene, la
     second = tmp_path / "two.ply"
     formats.write(second, layers[1].asset)
     moved = replace(
-        read_layer(second, 1), wxyz=layers[1].wxyz, position=(0.3, 0.0, 0.2), hidden_rows=layers[1].hidden_rows
+        read_layers([second])[0], wxyz=layers[1].wxyz, position=(0.3, 0.0, 0.2), hidden_rows=layers[1].hidden_rows
     )
-    comparison = Comparison(View((read_layer(scene, 0), moved)), View((moved,)), split=0.6, labels=("both", "one"))
+    comparison = Comparison(View((read_layers([scene])[0], moved)), View((moved,)), split=0.6, labels=("both", "one"))
     capture(comparison, camera, CaptureSettings(99, 61, background="transparent"), tmp_path / "a.png")
     render_command(RenderConfig((second, scene), tmp_path / "b.png", like=tmp_path / "a.png"))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
@@ -84,6 +84,8 @@ def test_wrong_flags_get_a_sentence(tmp_path, scene):
     (tmp_path / "cam.json").write_text("{")
     with pytest.raises(ValueError, match=r"cam\.json: not JSON"):
         load_camera(str(tmp_path / "cam.json"))
+    with pytest.raises(ValueError, match=r"none\.json: no camera can be read"):
+        load_camera(str(tmp_path / "none.json"))
     with pytest.raises(ValueError, match="camera_to_world"):
         load_camera("{}")
     with pytest.raises(ValueError, match="width=20000"):

@@ -63,10 +63,11 @@ def test_the_server_gets_the_camera_and_the_size_of_the_picture(pair: Pair) -> N
 
 
 def test_a_move_reaches_the_server(pair: Pair) -> None:
-    moved: queue.Queue[tuple[float, int]] = queue.Queue()
-    pair.handle.camera.on_update(lambda camera: moved.put((camera.position[0], camera.image_width)))
+    moved = threading.Event()
+    pair.handle.camera.on_update(lambda camera: moved.set() if camera.image_width == 320 else None)
     pair.tab.move_camera(position=(2.0, -3.0, 1.0), width=320)
-    assert moved.get(timeout=10) == (2.0, 320)
+    assert moved.wait(10)
+    assert pair.handle.camera.position[0] == 2.0
 
 
 def test_the_server_can_move_the_camera_and_hears_of_it(pair: Pair) -> None:
@@ -274,6 +275,10 @@ def test_two_tabs_have_their_own_cameras(pair: Pair) -> None:
     with ViserClient(pair.server.url, VIEW.moved(position=(5.0, 5.0, 5.0))):
         assert arrived.get(timeout=10).camera.position[0] == 5.0
         assert pair.handle.camera.position[0] == 0.0
+
+
+def test_a_quiet_connection_does_not_time_out(pair: Pair) -> None:
+    assert pair.tab._socket.socket.gettimeout() is None
 
 
 def test_an_address_that_is_none_is_refused() -> None:
