@@ -65,30 +65,45 @@ def view(options: ViewOptions) -> None:
     scenes = options.scenes or (assets.DEMO_SCENE,)
     folders = AllowedFolders.given(options.scenes or (Path.cwd(),))
     workspace = Workspace(RecentScenes() if options.scenes else None)
-    _read_scenes(workspace, scenes)
-    workspace.recent = RecentScenes()
-    guarded = start_guarded_server(host=options.host, port=options.port, token=options.token)
-    camera = None if options.scenes else load_camera(str(assets.DEMO_CAMERA))
-    settings = Settings(backend=options.backend, up=AXES[options.up], camera=camera)
-    viewer = Viewer(guarded.viser, workspace, folders, settings)
-    print(f"h3d-view: {backends.describe(options.backend)}", file=sys.stderr)
-    for line in guarded.notes:
-        print(f"h3d-view: {line}", file=sys.stderr)
-    print(f"h3d-view: {guarded.url}", flush=True)
-    if options.open and not os.environ.get("SSH_CONNECTION"):
-        webbrowser.open(guarded.url)
-    try:
-        _wait_for_the_end(workspace)
-    finally:
-        viewer.close()
-        guarded.stop()
+    with start_guarded_server(host=options.host, port=options.port, token=options.token) as guarded:
+        _read_scenes(workspace, scenes)
+        workspace.recent = RecentScenes()
+        camera = None if options.scenes else load_camera(str(assets.DEMO_CAMERA))
+        settings = Settings(backend=options.backend, up=AXES[options.up], camera=camera)
+        viewer = Viewer(guarded.viser, workspace, folders, settings)
+        for line in (backends.describe(options.backend), *guarded.notes):
+            print(f"h3d-view: {line}", file=sys.stderr)
+        print(f"h3d-view: {guarded.url}", flush=True)
+        if options.open and not os.environ.get("SSH_CONNECTION"):
+            webbrowser.open(guarded.url)
+        try:
+            _wait_for_the_end(workspace)
+        finally:
+            viewer.close()
 
 
 def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
     """Say what a scene file holds."""
     from h3d.models import formats
 
-    print(formats.describe(file))
+    found = formats.describe(file)
+    rows = {
+        "file": found.path,
+        "format": f"{found.format} ({found.version})" if found.version else found.format,
+        "Gaussians": f"{found.count:,}",
+        "SH degree": found.sh_degree,
+        "bounds": " to ".join(
+            "(" + ", ".join(f"{v:.4g}" for v in p) + ")" for p in (found.bounds_min, found.bounds_max)
+        ),
+        "on disk": f"{found.file_bytes / 2**20:.2f} MiB, {found.file_bytes / max(found.count, 1):.1f} bytes a Gaussian",
+        "in memory": f"{found.memory_bytes / 2**20:.1f} MiB",
+        "trained": "with the antialiased mode" if found.antialiased else "with the classic mode",
+        "exactness": found.quantisation,
+        "remark": found.remark,
+    }
+    for name, value in rows.items():
+        if value != "":
+            print(f"{name:10} {value}")
 
 
 def convert(source: Annotated[Path, tyro.conf.Positional], target: Annotated[Path, tyro.conf.Positional]) -> None:

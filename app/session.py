@@ -215,7 +215,7 @@ class Session:
             handle.up_direction = self.up
             handle.position = camera.position
             handle.look_at = camera.position + distance * camera.forward
-            handle.fov = camera.fov_y_radians
+        self.set_fov(math.degrees(camera.fov_y_radians))
 
     def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
         """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""

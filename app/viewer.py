@@ -42,6 +42,7 @@ class Viewer:
         self._left: deque[Kept] = deque(maxlen=16)  # of tabs that have gone, for those that come again
         self._lock = threading.Lock()
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
+        server.gui.main_panel.dock_right()  # Beside the picture, not over it.
         server.scene.set_up_direction(settings.up)
         self._unsubscribe = workspace.events.subscribe(self._on_workspace)
         server.on_client_connect(self._connect)

@@ -18,7 +18,7 @@ from h3d.renderers import RasterOptions, SplatScene, rasterize_scenes
 from h3d.renderers.cameras import Camera
 
 from . import scenes
-from .metrics import TIME_TOLERANCE, Effort, Metric, best_of_blocks, milliseconds, timed
+from .metrics import RATIO_TOLERANCE, TIME_TOLERANCE, Effort, Metric, best_of_blocks, milliseconds, timed
 
 SIZES = ((640, 360), (1280, 720))
 STAGES = ("project_ms", "sort_ms", "bin_ms", "raster_ms")
@@ -45,11 +45,16 @@ def playbot(effort: Effort) -> Iterator[Metric]:
 def growth(effort: Effort) -> Iterator[Metric]:
     """Milliseconds of a 640x360 frame with the whole scene in view, from 100,000 to 4 million tiled rows."""
     asset = scenes.biker()
+    per_million = {}
     for name, count in GROWTH.items():
         if effort.quick and count > LARGEST_QUICK:
             return
         rows = scenes.tiled(asset, count)
-        yield milliseconds(f"gaussians/growth/{name}_ms", 1e3 * frame_seconds([rows], overview(rows, 640, 360), effort))
+        ms = 1e3 * frame_seconds([rows], overview(rows, 640, 360), effort)
+        per_million[name] = 1e6 * ms / count
+        yield milliseconds(f"gaussians/growth/{name}_ms", ms)
+    linearity = per_million["4m"] / per_million["1m"]
+    yield Metric("gaussians/growth/per_million_4m_over_1m", linearity, "x", "lower", RATIO_TOLERANCE)
 
 
 def million(effort: Effort) -> Iterator[Metric]:

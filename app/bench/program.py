@@ -77,7 +77,7 @@ def running(scene: Path | None) -> Iterator[Program]:
             if url is None:
                 errors.seek(0)
                 said = errors.read()[-2000:]
-                raise ChildProcessError(f"h3d-view did not start within {START_SECONDS:g} s; it said: {said}")
+                raise ChildProcessError(f"h3d-view printed no address; it said: {said.strip()}")
             yield Program(url, process.pid, time.perf_counter() - started, started)
         finally:
             watchdog.cancel()

@@ -43,7 +43,11 @@ def line(metric: Metric) -> str:
 def growth_table(metrics: Mapping[str, Metric]) -> list[str]:
     """Milliseconds per million Gaussians against their number: a flat column is linear growth."""
     prefix = "gaussians/growth/"
-    rows = [(key[len(prefix) : -3], metric.value) for key, metric in metrics.items() if key.startswith(prefix)]
+    rows = [
+        (key[len(prefix) : -3], metric.value)
+        for key, metric in metrics.items()
+        if key.startswith(prefix) and metric.unit == "ms"
+    ]
     if not rows:
         return []
     lines = ["", "Gaussians    ms a frame    ms per million"]

@@ -73,8 +73,9 @@ class CapturePanel:
 
     def save(self) -> None:
         """Capture to a file below the allowed folders."""
-        if self.session.attempt(lambda: self.folders.resolve(self.name.value), "Not captured"):
-            self._start(self.folders.resolve(self.name.value), lambda file: None, lambda: None)
+        self.session.attempt(
+            lambda: self._start(self.folders.resolve(self.name.value), lambda file: None, lambda: None), "Not captured"
+        )
 
     def settings(self) -> tuple[CaptureSettings, int, int]:
         """What the handles ask for, and the size."""

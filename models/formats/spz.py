@@ -23,7 +23,7 @@ import numpy as np
 from h3d.models.gaussians import Gaussians
 
 from .atomic import replacing
-from .axes import flipped
+from .axes import Signs, factors, flipped
 from .errors import DAMAGED, REEXPORT, FormatError
 from .rows import checked, logit, require_room, sigmoid
 from .smallest_three import drop_largest, restore_largest
@@ -40,11 +40,14 @@ COLOR_SCALE = 0.15
 BANDS = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
 MOST_FRACTIONAL_BITS = 24
 MAX_EXPANDED_WINDOW = 1 << 27
+PACK_ROWS = 1 << 16
 RECORDS_LIMIT = 1 << 16
 """Bytes of extension records that are looked at."""
 COORDINATE_SYSTEM = 0xADBE0003
 RIGHT_UP_BACK = 4
 FLIP_YZ = (1, -1, -1)
+QUARTER_TURN = np.array([0.5**0.5, 0.5**0.5, 0, 0])
+"""wxyz of the rotation about x that takes right, forward, up to right, down, forward."""
 _STREAMS = ("positions", "alphas", "colors", "scales", "rotations", "sh")
 
 
@@ -84,18 +87,22 @@ def read(path: Path) -> Gaussians:
     sh[:, 0] = (streams["colors"].reshape(-1, 3) / np.float32(255) - np.float32(0.5)) / np.float32(COLOR_SCALE)
     rest = streams["sh"].reshape(header.count, BANDS[header.degree], 3)
     sh[:, 1:] = rest[:, : sh.shape[1] - 1]
-    sh[:, 1:] = (sh[:, 1:] - 128) / 128
+    sh[:, 1:] -= 128
+    sh[:, 1:] /= 128
+    quats = _quaternions(header, streams["rotations"])
+    for array, factor in zip((means, quats, sh), factors(_signs(path, coordinates), sh.shape[1]), strict=True):
+        array *= factor
     value = checked(
         path,
         means=means,
-        quats=_quaternions(header, streams["rotations"]),
+        quats=quats,
         log_scales=streams["scales"].reshape(-1, 3) / np.float32(16) - np.float32(10),
         logit_opacities=logit(streams["alphas"] / np.float32(255)),
         sh=sh,
         antialiased=header.antialiased,
         remark="spherical harmonics of degree 4 cut to 3" if header.degree == 4 else "",
     )
-    return _to_right_down_forward(path, value, coordinates)
+    return value if coordinates <= 8 else value.transformed(QUARTER_TURN, np.zeros(3))
 
 
 def version(path: Path) -> str:
@@ -227,18 +234,17 @@ def _coordinate_system(records: bytes) -> int:
     return RIGHT_UP_BACK
 
 
-def _to_right_down_forward(path: Path, value: Gaussians, coordinates: int) -> Gaussians:
-    """Turns axes by the extension's number: 1 + bits (right, up, forward); from 9 on
-    1 + 8 + bits (right, up, back) with forward or back as y and up or down as z."""
+def _signs(path: Path, coordinates: int) -> Signs:
+    """What turns the extension's axes to right, down, forward, up to the quarter turn that 9 and above also need.
+
+    Numbers are 1 + bits (right, up, forward); from 9 on 9 + bits (right, up, back), y being forward or back there and
+    z up or down: those are made right, forward, up.
+    """
     if not 1 <= coordinates <= 16:
         raise FormatError(path, "extension", f"coordinate system {coordinates}, only 1 to 16 are known", REEXPORT)
     bits = (coordinates - 1) & 7
     right, second, third = (1 if bits >> bit & 1 else -1 for bit in range(3))
-    if coordinates <= 8:
-        return flipped(value, (right, -second, third))
-    # y is forward or back and z up or down: made right, forward, up, then turned about x.
-    quarter = np.array([0.5**0.5, 0.5**0.5, 0, 0])
-    return flipped(value, (right, -third, second)).transformed(quarter, np.zeros(3))
+    return (right, -second, third) if coordinates <= 8 else (right, -third, second)
 
 
 def _positions(header: SpzHeader, raw: np.ndarray) -> np.ndarray:  # [bytes] -> [N, 3]
@@ -278,8 +284,9 @@ def _pack_quats(quats: np.ndarray) -> bytes:  # [N, 4] wxyz
 
 def _pack_rest(rest: np.ndarray) -> bytes:  # [N, K - 1, 3]
     """SH as bytes in steps of 8 (degree 1) and 16, the reference's default: coarser steps compress far better."""
-    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16)[:, None]
-    return _bytes(np.rint(rest * 128 / step) * step + 128)
+    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16).astype(np.float32)[:, None]
+    pieces = (rest[start : start + PACK_ROWS] for start in range(0, len(rest), PACK_ROWS))
+    return b"".join(_bytes(np.rint(piece * (128 / step)) * step + 128) for piece in pieces)
 
 
 def _bytes(values: np.ndarray) -> bytes:

@@ -1,7 +1,8 @@
 // Sixteen floats side by side, and sixteen truths: the one vector type that the kernels are written in.
 //
 // The same names exist three times: on AVX-512 (one register), on AVX2 (two) and in the portable vectors of four that
-// GCC and Clang map to NEON and others. Vectorisation is thereby certain: a rewrite cannot lose it silently. A Mask has one bit a lane; bits() gives them as an integer.
+// GCC and Clang map to NEON and others. Vectorisation is thereby certain: a rewrite cannot lose it silently. A Mask is
+// one truth a lane; bits() gives them as an integer.
 #pragma once
 
 #include <cmath>

@@ -14,13 +14,13 @@ from .surfels import Material, Surfels, joined, make, unit
 
 def flowers(rng: np.random.Generator, places: np.ndarray, centers: np.ndarray, detail: float) -> Surfels:
     """Blossoms, buds and young leaves at evenly thinned places; two of [M, 3]."""
-    chosen = thinned(rng, places, 0.0328 / np.sqrt(np.clip(detail, 0.05, 1.0)))
+    chosen = thinned(rng, places, 0.0362 / np.sqrt(np.clip(detail, 0.05, 1.0)))
     outward = unit((places[chosen] - centers[chosen]) * [1, 1, 2.2])
     axis = unit(outward + 0.45 * rng.normal(size=(len(chosen), 3)) + [0, 0, 0.25])
     kind = rng.random(len(chosen))
     position = places[chosen] + 0.012 * axis
     bloom, bud, leaf = kind < 0.80, (kind >= 0.80) & (kind < 0.90), kind >= 0.84
-    size = 0.0272 * (0.82 + 0.36 * rng.random(len(chosen)))
+    size = 0.0300 * (0.82 + 0.36 * rng.random(len(chosen)))
     return joined(
         [
             blossoms(rng, position[bloom], axis[bloom], size[bloom]),
@@ -60,9 +60,11 @@ def blossoms(rng, center: np.ndarray, axis: np.ndarray, size: np.ndarray, open_d
         across = np.cross(thin, out)
         shade = 0.9 + 0.2 * rng.random((count, 1))
         for reach, shift, long, wide, color in (
-            (0.36, 0.0, 0.17, 0.145, 0.45 * heart + 0.55 * tip),
-            (0.68, 0.148, 0.155, 0.142, tip * shade),
-            (0.68, -0.148, 0.155, 0.142, tip * shade),
+            (0.34, 0.0, 0.16, 0.130, 0.45 * heart + 0.55 * tip),
+            (0.62, 0.145, 0.125, 0.120, tip * shade),
+            (0.62, -0.145, 0.125, 0.120, tip * shade),
+            (0.86, 0.150, 0.070, 0.090, tip * shade),  # The two lobes beside the notch.
+            (0.86, -0.150, 0.070, 0.090, tip * shade),
         ):
             place = center + size[:, None] * (reach * out + shift * across)
             sigma = size[:, None] * np.array([long, wide, 0.02])

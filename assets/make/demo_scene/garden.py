@@ -21,7 +21,7 @@ STONES = (  # x, y, radii, turn
 def garden(rng: np.random.Generator, detail: float) -> Surfels:
     """Everything on the soil."""
     return joined(
-        [_soil(int(1200 * detail)), _moss(rng, int(5900 * detail)), _grass(rng, int(110 * detail)), _stones(detail)]
+        [_soil(int(1200 * detail)), _moss(rng, int(5500 * detail)), _grass(rng, int(110 * detail)), _stones(detail)]
     )
 
 

@@ -14,7 +14,7 @@ BRASS = (0.95, 0.64, 0.27)
 
 def table(detail: float) -> Surfels:
     """The board with its top at z = 0."""
-    return joined([_top(int(15000 * detail)), _edge(int(6400 * detail)), _waves(detail)])
+    return joined([_top(int(14200 * detail)), _edge(int(6000 * detail)), _waves(detail)])
 
 
 def _walnut(position: np.ndarray) -> Material:  # [N, 3]

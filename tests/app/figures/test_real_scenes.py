@@ -1,4 +1,4 @@
-"""Proves on real captures what small scenes cannot: they stand upright in view, and a comparison costs what it shows."""
+"""Proves on real captures what small scenes cannot: they stand upright in view, and wipes cut them without a seam."""
 
 from dataclasses import replace
 from pathlib import Path
