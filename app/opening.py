@@ -16,7 +16,7 @@ from h3d.models.formats import FormatError
 
 from .workspace.folders import AllowedFolders
 from .workspace.scene import Layer
-from .workspace.workspace import Workspace, placed_asset
+from .workspace.workspace import Workspace, file_hash, placed_asset
 
 if TYPE_CHECKING:
     from .session import Session
@@ -52,7 +52,7 @@ class Opener:
             with tempfile.TemporaryDirectory(prefix="h3d-upload-") as folder:
                 path = Path(folder) / (name or "upload")
                 path.write_bytes(content)
-                return self.workspace.add(path.stem.split(".")[0], formats.read(path))
+                return self.workspace.add(path.name, formats.read(path), sha256=file_hash(path))
 
         self._report(read, f"Reading {name}", session)
 

@@ -41,7 +41,7 @@ def commands(
 ) -> list[Command]:
     """All commands of one tab."""
     table = [
-        Command("Frame the scene", session.frame, "F"),
+        Command("Frame the scene", session.navigation.frame, "F"),
         Command("Frame the selected layer", camera.frame_layer, "G"),
         Command("Bookmark this view", camera.add_bookmark, "M"),
         Command("Hide or show the layer", lambda: layers.toggle("visible"), "H"),
@@ -63,15 +63,17 @@ def commands(
         Command("Splats smaller", lambda: _scale(session, 0.8), "arrowdown"),
         Command("Splats at their own size", lambda: session.set_display(splat_scale=1.0)),
         Command("Background black or white", lambda: _toggle_background(session), "B"),
-        Command("Up is the view's up", lambda: session.set_up(session.camera().up), "U"),
+        Command("Up is the view's up", lambda: session.navigation.set_up(session.camera().up), "U"),
     ]
     for number, mode in enumerate(get_args(Mode), start=1):
         table.append(Command(f"Show {mode}", lambda mode=mode: session.set_display(mode=mode), str(number)))
     for shape in get_args(Shape):
         table.append(Command(f"Draw {shape}", lambda shape=shape: session.set_display(shape=shape)))
     for number, (name, axis) in enumerate(AXES.items(), start=1):
-        look = Command(f"Look along {name}", lambda axis=axis: session.look_along(np.array(axis)), str(number), "shift")
-        table += [look, Command(f"Up is {name}", lambda axis=axis: session.set_up(np.array(axis)))]
+        look = Command(
+            f"Look along {name}", lambda axis=axis: session.navigation.look_along(np.array(axis)), str(number), "shift"
+        )
+        table += [look, Command(f"Up is {name}", lambda axis=axis: session.navigation.set_up(np.array(axis)))]
     return table
 
 

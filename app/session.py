@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import viser
 
 from h3d.renderers import CancelFlag
-from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rotation
+from h3d.renderers.cameras import Camera
 
-from .figures import compare, framing, images
+from .figures import compare, images
 from .figures.display import Display
 from .figures.images import Backend
-from .flight import fly
+from .navigation import Navigation
 from .render_loop import MAX_IN_FLIGHT, Drawn, RenderLoop
 from .workspace.comparing import CompareSettings
 from .workspace.events import (
     Channel,
     CompareChanged,
     DisplayChanged,
-    FovChanged,
     FrameAcknowledged,
     FrameShown,
     LayersChanged,
@@ -57,7 +55,7 @@ class Settings:
     """What the command line decides for all tabs."""
 
     backend: Backend = "auto"
-    display: Display = field(default_factory=Display)
+    display: Display = Display(background=(0.09, 0.09, 0.1))  # Black would swallow the outline of dark scenes.
     up: tuple[float, float, float] = (0.0, -1.0, 0.0)
     camera: Camera | None = None  # where new tabs begin; None = the whole scene in view
 
@@ -83,13 +81,11 @@ class Session:
         self.compare = CompareSettings()
         self.selected: int | None = workspace.layers[-1].key if workspace.layers else None
         self.gizmo = False
-        self.up = np.array(settings.up, np.float64)
-        self.bookmarks: dict[str, Camera] = {}
+        self.navigation = Navigation(self, settings.up)
         self.loop = RenderLoop(self, self)
         self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
         self._unsubscribe = workspace.events.subscribe(self._on_workspace)
         self._last_error = ("", 0.0)
-        self._flight = threading.Event()
         self.on_close: Callable[[], object] = lambda: None
         self.loop.on_acknowledged = lambda ms: self.events.publish(FrameAcknowledged(ms))
 
@@ -107,18 +103,19 @@ class Session:
         """The tab is gone: end its threads."""
         self.on_close()
         self._unsubscribe()
-        self._flight.set()
+        self.navigation.stop()
         self.loop.close()
         self._answers.shutdown(wait=False, cancel_futures=True)
 
     def kept(self) -> Kept:
         """What would be missed if the connection broke now."""
         position = np.array(self.client.camera.position, np.float64)
-        return Kept(position, self.display, self.compare, self.up, self.bookmarks)
+        return Kept(position, self.display, self.compare, self.navigation.up, self.navigation.bookmarks)
 
     def resume(self, kept: Kept) -> None:
         """Go on as before the connection broke. For a session that has not started."""
-        self.display, self.compare, self.up, self.bookmarks = kept.display, kept.compare, kept.up, kept.bookmarks
+        self.display, self.compare = kept.display, kept.compare
+        self.navigation.up, self.navigation.bookmarks = kept.up, kept.bookmarks
 
     # What the panels call.
 
@@ -135,6 +132,10 @@ class Session:
         if self.compare != before:
             self.events.publish(CompareChanged(before, self.compare))
             self.loop.request("change")
+
+    def selected_layer(self) -> Layer | None:
+        """The layer that the panel edits."""
+        return next((x for x in self.workspace.layers if x.key == self.selected), None)
 
     def select(self, key: int | None, *, gizmo: bool | None = None) -> None:
         """Make a layer the one that the panel edits, and show or hide its gizmo."""
@@ -159,109 +160,10 @@ class Session:
             return False
         return True
 
-    # The camera.
-
     def camera(self, width: int | None = None, height: int | None = None) -> Camera:
         """The tab's camera, for a picture of the canvas's size or of another."""
-        handle = self.client.camera
-        pose = np.eye(4)
-        pose[:3, :3] = quat_to_rotation(handle.wxyz)
-        pose[:3, 3] = handle.position
         full_width, full_height = self.full_size()
-        return Camera(pose, float(handle.fov), width or full_width, height or full_height)
-
-    def goto(self, camera: Camera, *, distance: float | None = None, seconds: float = 0.35) -> None:
-        """Fly to a pose; `distance` says how far ahead of it the orbit's pivot lies (None: as far as now)."""
-        handle = self.client.camera
-        if distance is None:
-            distance = float(np.linalg.norm(handle.look_at - handle.position))
-        self._flight.set()  # An earlier flight ends here.
-        self._flight = threading.Event()
-        if abs(camera.fov_y_radians - handle.fov) > 1e-6:
-            self.set_fov(math.degrees(camera.fov_y_radians))
-        fly(self.client, camera, self.up, distance, seconds, self._flight)
-
-    def goto_json(self, value: object) -> None:
-        """Fly to a camera that was pasted.
-
-        Raises:
-            ValueError: it is not a camera; the sentence says why.
-        """
-        self.goto(camera_from_json(value))
-
-    def set_fov(self, fov_y_degrees: float) -> None:
-        """Set the vertical field of view."""
-        self.client.camera.fov = math.radians(fov_y_degrees)
-        self.events.publish(FovChanged(fov_y_degrees))
-        self.loop.request("change")
-
-    def frame(self, layers: tuple[Layer, ...] | None = None) -> None:
-        """Fly to where the whole scene, or the given layers, are in view."""
-        framed = self._framed(layers, -self.camera().forward)
-        if framed is not None:
-            self.goto(framed[0], distance=framed[1])
-
-    def place_at_start(self) -> None:
-        """Stand where the whole scene is in view, at once: for a tab that has just opened."""
-        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
-        if framed is None:
-            return
-        camera, distance = framed
-        if self.settings.camera is not None:
-            camera = self.settings.camera
-            distance = float(np.linalg.norm(self._center() - camera.position))
-        handle = self.client.camera
-        with self.client.atomic():
-            handle.up_direction = self.up
-            handle.position = camera.position
-            handle.look_at = camera.position + distance * camera.forward
-        self.set_fov(math.degrees(camera.fov_y_radians))
-
-    def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
-        """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
-        layers = tuple(replace(x, visible=True) for x in layers) if layers else self.workspace.layers
-        if framing.scene_bounds(layers) is None:
-            return None
-        width, height = self.full_size()
-        fov = float(self.client.camera.fov)
-        camera = framing.frame_camera(
-            layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
-        )
-        return camera, float(np.linalg.norm(self._center(layers) - camera.position))
-
-    def _center(self, layers: tuple[Layer, ...] | None = None) -> np.ndarray:  # [3]
-        bounds = framing.scene_bounds(layers or self.workspace.layers)
-        return np.zeros(3) if bounds is None else bounds[0]
-
-    def look_along(self, direction: np.ndarray) -> None:
-        """Turn around the pivot so that the view runs along `direction`."""
-        handle = self.client.camera
-        pivot, distance = np.array(handle.look_at), float(np.linalg.norm(handle.look_at - handle.position))
-        direction = direction / np.linalg.norm(direction)
-        self.goto(look_at(pivot - distance * direction, pivot, self.up, fov_y_radians=float(handle.fov)))
-
-    def set_up(self, up: np.ndarray) -> None:
-        """Say which way is up: orbiting turns about it."""
-        self.up = np.asarray(up, np.float64) / np.linalg.norm(up)
-        self.client.camera.up_direction = self.up
-        self.loop.request("change")
-
-    def pivot_at(self, x: float, y: float) -> bool:
-        """Fly the orbit's pivot to what is seen at (x, y) in [0, 1] of the canvas; False where nothing is."""
-        width, height = self.full_size()
-        column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
-        camera = self.camera(width, height)
-        rect = (column, row, column + 1, row + 1)
-        picture = images.render(self.view("a"), camera, rect=rect, depth=True, backend=self.settings.backend)
-        if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < 0.3:
-            return False
-        ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
-        target = camera.position + camera.camera_to_world[:3, :3] @ (ray * float(picture.depth[0, 0]))
-        self.goto(
-            look_at(camera.position, target, self.up, fov_y_radians=camera.fov_y_radians),
-            distance=float(np.linalg.norm(target - camera.position)),
-        )
-        return True
+        return self.navigation.camera().resized(width or full_width, height or full_height)
 
     # What is drawn: `Source` of the render loop.
 
@@ -287,7 +189,11 @@ class Session:
             split=settings.split,
             orientation=settings.orientation,
             show=settings.show,
+            labels=(self._side_name(settings.layer_a, "A"), self._side_name(settings.layer_b, "B")),
         )
+
+    def _side_name(self, key: int | None, side: str) -> str:
+        return next((f"{side}: {x.name}" for x in self.workspace.layers if x.key == key), side)
 
     def full_size(self) -> tuple[int, int]:
         width, height = max(1, self.client.camera.image_width), max(1, self.client.camera.image_height)

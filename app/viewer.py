@@ -17,8 +17,9 @@ from .panels.camera import CameraPanel
 from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
 from .panels.display import DisplayPanel
+from .panels.gizmo import Gizmo
 from .panels.help import HelpPanel
-from .panels.layers import Gizmo, LayersPanel
+from .panels.layers import LayersPanel
 from .panels.stats import StatsPanel
 from .session import Kept, Session, Settings
 from .workspace.events import LayersChanged, WorkspaceEvent
@@ -59,7 +60,7 @@ class Viewer:
         if not isinstance(event, LayersChanged) or event.before or not event.after:
             return
         for session in list(self.sessions.values()):
-            session.frame()
+            session.navigation.frame()
 
     def _connect(self, client: viser.ClientHandle) -> None:
         session = Session(client, self.workspace, self.settings)
@@ -94,7 +95,7 @@ class Viewer:
         register(session, table)
         self._bind_clicks(session)
         if kept is None:
-            session.place_at_start()
+            session.navigation.place_at_start()
         session.start()
 
     def _disconnect(self, client: viser.ClientHandle) -> None:
@@ -117,7 +118,9 @@ class Viewer:
             last = (now, event.screen_pos)
             if near and now - then < DOUBLE_CLICK_SECONDS:
                 last = (0.0, (0.0, 0.0))
-                threading.Thread(target=session.pivot_at, args=event.screen_pos, name="pivot", daemon=True).start()
+                threading.Thread(
+                    target=session.navigation.pivot_at, args=event.screen_pos, name="pivot", daemon=True
+                ).start()
 
         async def shift_click(event: viser.SceneClickEvent) -> None:
             if session.compare.mode == "wipe":

@@ -53,7 +53,9 @@ def describe(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> str:
     threads = num_threads()
     features = kernels().compiled_features()
     width = "AVX-512" if "avx512dq" in features else "AVX2" if "avx2" in features else f"plain {platform.machine()}"
-    return f"cpu: {threads} thread{'s' if threads != 1 else ''}, {width} kernels ({why_not('cuda') or 'cuda works too'})"
+    return (
+        f"cpu: {threads} thread{'s' if threads != 1 else ''}, {width} kernels ({why_not('cuda') or 'cuda works too'})"
+    )
 
 
 def num_threads() -> int:

@@ -81,7 +81,7 @@ class Rendered:
     depth: torch.Tensor | None  # [C, h, w] expected depth along the view axis, 0 where alpha is 0
     features: torch.Tensor | None = None  # [C, h, w, D]
     contribution_sum: torch.Tensor | None = None  # [N]
-    contribution_max: torch.Tensor | None = None  # [N]
+    contribution_max: torch.Tensor | None = None  # [N]; the cpu backend only
     top_id: torch.Tensor | None = None  # [C, h, w] int32 row, -1 where nothing was drawn
     stats: dict[str, float] | None = None
     """Sums over the cameras, as far as the backend knows them: visible, intersections, project_ms, bin_ms, sort_ms,
@@ -181,6 +181,8 @@ def _check_cameras(viewmats: torch.Tensor, Ks: torch.Tensor, width: int, height:
     sizes: dict[str, int] = {}
     check(viewmats, "[C, 4, 4]", "viewmats", sizes)
     check(Ks, "[C, 3, 3]", "Ks", sizes)
+    if sizes["C"] == 0:
+        raise ValueError("viewmats: there is no camera; at least one is needed")
     for name, side in (("width", width), ("height", height)):
         if not 1 <= side <= MAX_SIDE:
             raise ValueError(f"{name}: {side}; must be 1 to {MAX_SIDE}, put larger pictures together from rectangles")

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from h3d.models.gaussians import Gaussians, from_rows
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
+
+from h3d.models.gaussians import Gaussians, from_rows
 
 C0 = 0.28209479177387814
 

@@ -33,16 +33,16 @@ class CameraPanel:
     def build(self) -> None:
         """Make the handles in the current container."""
         gui, session = self.session.client.gui, self.session
-        on_press(gui.add_button("Frame the scene", hint="Key F"), session.frame)
+        on_press(gui.add_button("Frame the scene", hint="Key F"), session.navigation.frame)
         on_press(gui.add_button("Frame the layer", hint="Key G"), self.frame_layer)
         axis = gui.add_button_group("Look along", tuple(AXES))
-        axis.on_click(lambda event: session.look_along(np.array(AXES[event.target.value])))
-        up = gui.add_dropdown("Up is", ("keep", *AXES, "the view's"), initial_value=_axis_of(session.up))
+        axis.on_click(lambda event: session.navigation.look_along(np.array(AXES[event.target.value])))
+        up = gui.add_dropdown("Up is", ("keep", *AXES, "the view's"), initial_value=_axis_of(session.navigation.up))
         on_person(up, self._set_up)
         with gui.add_folder("Bookmarks"):
             on_press(gui.add_button("Add bookmark", hint="Key M"), self.add_bookmark)
             self.places: viser.GuiDropdownHandle[Any] = gui.add_dropdown(
-                "Go to", ("none", *session.bookmarks), initial_value="none"
+                "Go to", ("none", *session.navigation.bookmarks), initial_value="none"
             )
             on_person(self.places, self._goto_bookmark)
         with gui.add_folder("As JSON", expand_by_default=False):
@@ -56,7 +56,7 @@ class CameraPanel:
 
     def add_bookmark(self) -> None:
         """Remember this view under the next free name."""
-        bookmarks = self.session.bookmarks
+        bookmarks = self.session.navigation.bookmarks
         name = f"view {len(bookmarks) + 1}"
         bookmarks[name] = self.session.camera()
         self.places.options = ("none", *bookmarks)
@@ -68,23 +68,23 @@ class CameraPanel:
 
     def apply_json(self) -> None:
         """Fly to the camera in the text field."""
-        self.session.goto_json(json.loads(self.text.value))
+        self.session.navigation.goto_json(json.loads(self.text.value))
 
     def frame_layer(self) -> None:
         """Fly to where the selected layer is in view."""
         layers = tuple(x for x in self.session.workspace.layers if x.key == self.session.selected)
-        self.session.frame(layers or None)
+        self.session.navigation.frame(layers or None)
 
     def _goto_bookmark(self, name: str) -> None:
-        if name in self.session.bookmarks:
-            self.session.goto(self.session.bookmarks[name])
+        if name in self.session.navigation.bookmarks:
+            self.session.navigation.goto(self.session.navigation.bookmarks[name])
 
     def _set_up(self, name: str) -> None:
         if name == "the view's":
-            self.session.set_up(self.session.camera().up)
+            self.session.navigation.set_up(self.session.camera().up)
         elif name in AXES:
-            self.session.set_up(np.array(AXES[name]))
-        self.session.frame()
+            self.session.navigation.set_up(np.array(AXES[name]))
+        self.session.navigation.frame()
 
 
 def _axis_of(up: np.ndarray) -> str:

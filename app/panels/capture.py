@@ -5,12 +5,10 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from h3d.app.figures import capture
 from h3d.app.figures.capture import CaptureSettings
-from h3d.app.figures.recipe import recipe_of
 from h3d.app.session import Session
 from h3d.app.workspace.events import SessionEvent
 from h3d.app.workspace.folders import AllowedFolders
@@ -97,16 +95,11 @@ class CapturePanel:
     def show_command(self) -> None:
         """Show the command line that renders what this tab shows, ready to be copied."""
         settings, width, height = self.settings()
-        recipe = recipe_of(
-            self.session.subject(),
-            self.session.camera(width, height),
-            asdict(settings),
-            backend=self.session.settings.backend,
-            legend=None,
-        )
+        output = Path(self.name.value or "capture.png")
+        command = capture.command_line(self.session.subject(), self.session.camera(width, height), settings, str(output))
         gui = self.session.client.gui
         with gui.add_modal("The command that renders this view") as modal:
-            gui.add_text("Command", recipe["command"], multiline=True)
+            gui.add_text("Command", command, multiline=True)
             on_press(gui.add_button("Close"), modal.close)
 
     def _start(self, path: Path, deliver, cleanup) -> None:  # noqa: ANN001

@@ -66,7 +66,7 @@ class DisplayPanel:
             initial_value=min(max(fov, 5.0), 120.0),
             hint="Vertical field of view of this tab's camera, in degrees.",
         )
-        on_person(self.fov, self.session.set_fov)
+        on_person(self.fov, self.session.navigation.set_fov)
         self.legend = gui.add_html("")
 
     def on_event(self, event: SessionEvent) -> None:

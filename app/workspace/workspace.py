@@ -66,7 +66,8 @@ class Workspace:
         self.events.publish(OpenStarted(source, _bytes_on_disk(source)))
         try:
             asset = formats.read(source)
-            layer = self.add(_name_of(source), asset, path=source, sha256=file_hash(source))
+            whole = source.parent if source.name == "meta.json" else source  # A SOG folder is its textures too.
+            layer = self.add(_name_of(source), asset, path=source, sha256=file_hash(whole))
         except Exception as error:
             self.events.publish(OpenFinished(source, None, str(error)))
             raise

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from h3d.models.gaussians import Gaussians
 
 from . import compressed_ply, ksplat, ply, point_cloud, sog, splat, spz
@@ -35,6 +37,8 @@ class Format:
     write: Callable[[Path, Gaussians], None] | None
     quantisation: str
     """How far a value may move when it is written and read back."""
+    also: tuple[str, ...] = ()
+    """Endings under which such files are common too, though `write` takes them for another format."""
 
 
 _COMPRESSED = Format(
@@ -44,6 +48,7 @@ _COMPRESSED = Format(
     lambda path: compressed_ply.version(read_header(path)),
     compressed_ply.write,
     compressed_ply.QUANTISATION,
+    also=(".ply",),
 )
 _PLY = Format("3DGS PLY", (".ply",), ply.read, lambda path: ply.version(read_header(path)), ply.write, ply.QUANTISATION)
 _POINTS = Format(
@@ -130,11 +135,13 @@ def _read(path: Path) -> tuple[Path, Format, Gaussians]:
     try:
         file = find_scene(path) if path.is_dir() else path
         chosen = _format_of(file)
-        value = chosen.read(file)
+        # Values that are no numbers, or overflow, are found by `rows.checked`: it names them, numpy would only warn.
+        with np.errstate(all="ignore"):
+            value = chosen.read(file)
     except OSError as error:
         rule = f"cannot be read ({error.strerror or error})"
         raise FormatError(path, "file", rule, "check its name and permissions") from error
-    if not file.name.lower().endswith(chosen.suffixes):
+    if not file.name.lower().endswith(chosen.suffixes + chosen.also):
         found = f"read as {chosen.name}, which its content is, not as what its name ends in"
         value = replace(value, remark=f"{value.remark}; {found}" if value.remark else found)
     return file, chosen, value

@@ -168,8 +168,7 @@ def _positions(path: Path, data: np.ndarray, section: Section, packed: np.ndarra
         section.full_buckets + np.searchsorted(ends, rows, side="right"),
     )
     steps = packed.astype(np.float32) - np.float32(section.middle)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return steps * np.float32(section.step) + centres.reshape(-1, 3)[bucket]
+    return steps * np.float32(section.step) + centres.reshape(-1, 3)[bucket]
 
 
 def _fill_rest(

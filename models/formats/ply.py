@@ -123,9 +123,8 @@ def _fill(
     if table is not None and element.names[first : first + len(names)] == names:
         out[:, : len(names)] = table[:, first : first + len(names)]
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        for column, name in enumerate(names):
-            out[:, column] = block[name]
+    for column, name in enumerate(names):
+        out[:, column] = block[name]
 
 
 def _fill_rest(
@@ -147,10 +146,9 @@ def _fill_rest(
         for channel in range(3):
             sh[:, 1:, channel] = rest[:, channel * bases : channel * bases + kept]
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        for channel in range(3):
-            for base in range(kept):
-                sh[:, 1 + base, channel] = block[names[channel * bases + base]]
+    for channel in range(3):
+        for base in range(kept):
+            sh[:, 1 + base, channel] = block[names[channel * bases + base]]
 
 
 def _remark(flat: bool, degree: int) -> str:

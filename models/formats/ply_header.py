@@ -185,14 +185,13 @@ def _ascii_blocks(path: Path, header: Header, element: Element, file: BinaryIO) 
         except ValueError as error:
             raise FormatError(path, f"{element.name} {start}..{start + count - 1}", str(error), DAMAGED) from error
         block = np.empty(count, element.dtype("="))
-        with np.errstate(invalid="ignore", over="ignore"):
-            for index, name in enumerate(element.names):
-                block[name] = table[:, index]
+        for index, name in enumerate(element.names):
+            block[name] = table[:, index]
         yield start, block
 
 
 def _element(path: Path, place: str, words: list[str]) -> Element:
-    count = int(words[2]) if len(words) == 3 and words[2].isdecimal() and len(words[2]) <= 12 else -1
+    count = int(words[2]) if len(words) == 3 and words[2].isdecimal() and len(words[2]) <= 18 else -1
     if count < 0:
         raise FormatError(path, place, "an element line must be `element NAME COUNT`", DAMAGED)
     return Element(words[1], count, (), ())

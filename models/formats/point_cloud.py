@@ -44,11 +44,10 @@ def read(path: Path) -> Gaussians:
     means = np.empty((element.count, 3), np.float32)
     rgb = np.full((element.count, 3), GREY, np.float32)
     for start, block in blocks(path, header, element):
-        with np.errstate(over="ignore", invalid="ignore"):
-            for axis, name in enumerate("xyz"):
-                means[start : start + len(block), axis] = block[name]
-            for channel, name in enumerate(colors or ()):
-                rgb[start : start + len(block), channel] = block[name] / np.float32(_white(element, name))
+        for axis, name in enumerate("xyz"):
+            means[start : start + len(block), axis] = block[name]
+        for channel, name in enumerate(colors or ()):
+            rgb[start : start + len(block), channel] = block[name] / np.float32(_white(element, name))
     quats = np.zeros((element.count, 4), np.float32)
     quats[:, 0] = 1
     bad = ~np.isfinite(means).all(axis=1)

@@ -98,14 +98,12 @@ def linear_to_log(path: Path | str, scales: np.ndarray) -> np.ndarray:  # [N, 3]
     if negative.any():
         row = int(np.argmax(negative))
         raise FormatError(path, f"vertex {row}", f"size is {scales[row].min():g}, must not be negative", REEXPORT)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(scales)
+    return np.log(scales)
 
 
 def _require_finite(path: Path | str, what: str, values: np.ndarray) -> None:  # [N, ...]
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum(dtype=np.float32)):
-            return
+    if np.isfinite(values.sum(dtype=np.float32)):
+        return
     flat = values.reshape(len(values), -1)
     for start in range(0, len(flat), 1 << 16):
         bad = ~np.isfinite(flat[start : start + (1 << 16)]).all(axis=1)
@@ -117,9 +115,8 @@ def _require_finite(path: Path | str, what: str, values: np.ndarray) -> None:  #
 
 def _tame(path: Path | str, what: str, values: np.ndarray, low: float, high: float | None) -> None:
     """-inf becomes `low`; inf becomes `high` or, where there is none, is refused with NaN."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum(dtype=np.float32)):
-            return
+    if np.isfinite(values.sum(dtype=np.float32)):
+        return
     values[np.isneginf(values)] = low
     if high is not None:
         values[np.isposinf(values)] = high
@@ -128,9 +125,8 @@ def _tame(path: Path | str, what: str, values: np.ndarray, low: float, high: flo
 
 def _make_normalisable(path: Path | str, quats: np.ndarray) -> None:  # [N, 4]
     """Scales quaternions whose squared length would over- or underflow; refuses zero, NaN and inf."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = np.einsum("nk,nk->n", quats, quats)
-        odd = np.flatnonzero(~((squared > 1e-20) & (squared < 1e20)))
+    squared = np.einsum("nk,nk->n", quats, quats)
+    odd = np.flatnonzero(~((squared > 1e-20) & (squared < 1e20)))
     if len(odd) == 0:
         return
     largest = np.abs(quats[odd]).max(axis=1)

@@ -80,8 +80,7 @@ def _read(path: Path, file_bytes: int, load: Load) -> Gaussians:
     fine, coarse = room.texels("means", 0), room.texels("means", 1)
     unit = (fine[:, :3] | coarse[:, :3].astype(np.uint16) << np.uint16(8)) / np.float32(65535)
     logs = low * (1 - unit) + high * unit
-    with np.errstate(over="ignore"):
-        means = np.copysign(np.expm1(np.abs(logs)), logs).astype(np.float32)
+    means = np.copysign(np.expm1(np.abs(logs)), logs).astype(np.float32)
     packed = room.texels("quats", 0)
     if packed[:, 3].min() < 252:
         row = int(np.argmax(packed[:, 3] < 252))

@@ -90,8 +90,10 @@ def read(path: Path) -> Gaussians:
     sh[:, 1:] -= 128
     sh[:, 1:] /= 128
     quats = _quaternions(header, streams["rotations"])
-    for array, factor in zip((means, quats, sh), factors(_signs(path, coordinates), sh.shape[1]), strict=True):
-        array *= factor
+    turn_means, turn_quats, turn_sh = factors(_signs(path, coordinates), sh.shape[1])
+    means *= turn_means
+    quats *= turn_quats
+    sh *= turn_sh
     value = checked(
         path,
         means=means,

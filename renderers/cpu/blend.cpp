@@ -241,15 +241,13 @@ bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band) {
     const int64_t* starts = state.tile_starts.data();
     const int64_t origin = starts[band.begin], entries = starts[band.end] - origin;
     const bool contributions = out.contribution_sum != nullptr;
-    if (contributions) {
-        std::fill_n(state.partial_sum.ensure(entries), entries, 0.0f);
-        std::fill_n(state.partial_max.ensure(entries), entries, 0.0f);
-    }
+    // What is not wanted is asked for with size 0, so that a buffer of an earlier frame can shrink.
+    const int64_t partials = contributions ? entries : 0;
+    std::fill_n(state.partial_sum.ensure(partials), partials, 0.0f);
+    std::fill_n(state.partial_max.ensure(partials), partials, 0.0f);
     state.blend_space.resize(pool.threads());
-    if (out.features != nullptr) {
-        const size_t sums = static_cast<size_t>(frame.settings.channels) * kBlocks * kLanes;
-        for (Buffer<float>& space : state.blend_space) space.ensure(sums);
-    }
+    const int64_t planes = out.features != nullptr ? frame.settings.channels : 0;
+    for (Buffer<float>& space : state.blend_space) space.ensure(planes * kBlocks * kLanes);
     const BlendTile kernel = kernel_for(frame, contributions || out.features != nullptr || out.top_id != nullptr);
     const bool done = pool.run(band.end - band.begin, frame.cancel, [&](int worker, int64_t item) {
         const Tile tile = tile_at(frame, state, band, band.begin + item);

@@ -50,10 +50,11 @@ bool place(const View& view, Block& block, Vec3& camera, Lanes& opacity) {
                    fma(Lanes(m[4 * r + 1]), block.mean.y, fma(Lanes(m[4 * r + 2]), block.mean.z, Lanes(m[4 * r + 3]))));
     };
     camera.z = turned(2);
-    opacity = min(column(rows.opacities + block.row, 1, 0, n), Lanes(1.0f));
-    opacity = select(opacity <= Lanes(1.0f), opacity, Lanes(0.0f));
+    const Lanes stored = column(rows.opacities + block.row, 1, 0, n);
+    opacity = min(stored, Lanes(1.0f));
+    const float least = view.set.shape == Shape::ellipsoids ? kSolidOpacity : kMinOpacity;
     block.alive = (camera.z > Lanes(view.set.near_plane)) & (camera.z < Lanes(view.set.far_plane)) &
-                  (opacity >= Lanes(view.set.shape == Shape::ellipsoids ? kSolidOpacity : kMinOpacity));
+                  (stored >= Lanes(least)) & (stored < Lanes(kHuge));
     if (rows.visible != nullptr) {
         uint32_t shown = 0;
         for (int i = 0; i < n; i++) shown |= static_cast<uint32_t>(rows.visible[block.row + i] != 0) << i;

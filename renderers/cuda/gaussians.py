@@ -5,7 +5,8 @@ to gsplat as plain channels beside the features, so that rotated scenes need no 
 picture of that size with the principal point moved; then the border at which gsplat clamps the Jacobian moves too,
 which shows only in large Gaussians outside the picture. Sources: gsplat 1.5.3, `rasterization`.
 
-Not offered: points, ellipsoids and rings, and the row of the top contributor; the errors say so.
+Not offered: points, ellipsoids and rings, and the row of the top contributor; the errors say so. `contribution_max`
+stays None: gsplat has no maximum to ask for.
 """
 
 from __future__ import annotations

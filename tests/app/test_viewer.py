@@ -108,7 +108,7 @@ def test_two_tabs_have_their_own_cameras_and_settings_and_share_layers(connect, 
     picture_where(two, lambda p: p[:5, :5].min() > 240, "the second tab's background did not change")
     one.set_gui("Splat scale", 0.5)
     pixels = picture_where(one, is_still, "the first tab no longer answers")
-    assert pixels[:5, :5].max() < 20, "the first tab must keep its own background"
+    assert pixels[:5, :5].max() < 40, "the first tab must keep its own background"
     viewer.workspace.change(viewer.workspace.layers[0].key, "hide", visible=False)
     for tab in (one, two):
         picture_where(tab, lambda p: is_still(p) and share(p, 0) == 0, "a hidden layer is hidden in every tab")
@@ -129,7 +129,7 @@ def test_every_display_mode_makes_a_picture_of_its_own(connect):
 
 def test_a_tab_that_stops_reading_holds_two_pictures_at_most(connect, viewer: Viewer):
     tab = connect()
-    picture_where(tab, lambda p: is_still(p), "no picture")
+    picture_where(tab, is_still, "no picture")
     session = next(iter(viewer.sessions.values()))
     tab.stop_reading()
     before = tab.pictures_received

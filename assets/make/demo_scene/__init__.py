@@ -2,7 +2,7 @@
 
     python -m h3d.assets.make.demo_scene
 
-writes `assets/scenes/demo.sog` and the camera `demo.json`: some 120,000 Gaussians in the axes of `h3d.renderers`
+writes `assets/scenes/demo.sog` and the camera `demo.json`: some 130,000 Gaussians in the axes of `h3d.renderers`
 (+y down), two units across, with colours that change with the view as glaze, brass, a beetle's shell and petals do.
 Read in this order: `surfels.py` (what everything is made of), `shapes.py` (even coverings), the things themselves
 (`table.py pot.py garden.py tree.py blossoms.py beetle.py`), `light.py` (shadows and bounce), `bake.py` (radiance to

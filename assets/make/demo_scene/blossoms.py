@@ -63,8 +63,8 @@ def blossoms(rng, center: np.ndarray, axis: np.ndarray, size: np.ndarray, open_d
             (0.34, 0.0, 0.16, 0.130, 0.45 * heart + 0.55 * tip),
             (0.62, 0.145, 0.125, 0.120, tip * shade),
             (0.62, -0.145, 0.125, 0.120, tip * shade),
-            (0.86, 0.150, 0.070, 0.090, tip * shade),  # The two lobes beside the notch.
-            (0.86, -0.150, 0.070, 0.090, tip * shade),
+            (0.83, 0.145, 0.086, 0.104, tip * shade),  # The two lobes beside the notch.
+            (0.83, -0.145, 0.086, 0.104, tip * shade),
         ):
             place = center + size[:, None] * (reach * out + shift * across)
             sigma = size[:, None] * np.array([long, wide, 0.02])

@@ -16,7 +16,7 @@ WALL = np.array(
 )
 LIP = np.array([(0.420, 0.243), (0.426, 0.258), (0.447, 0.267), (0.461, 0.276), (0.458, 0.287), (0.442, 0.290)])
 INSIDE = np.array([(0.427, 0.280), (0.414, 0.255), (0.412, 0.215)])
-# Seams in unrolled inches of clay: arc about the pot from its front, height above the table. Each bends at its points.
+# Seams on the unrolled wall: arc about the pot from its front, height above the table. Each bends at its points.
 SEAMS = (
     (((0.17, 0.292), (0.10, 0.245), (-0.02, 0.205), (-0.11, 0.155), (-0.08, 0.050)), 0.0044),
     (((-0.02, 0.205), (0.14, 0.172), (0.29, 0.205), (0.40, 0.292)), 0.0036),

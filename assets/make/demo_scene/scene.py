@@ -60,7 +60,7 @@ def model(seed: int, detail: float) -> Surfels:
 
 def camera(width: int = 1280, height: int = 720) -> Camera:
     """The view that shows the scene best."""
-    azimuth, elevation, distance = math.radians(-12), math.radians(11), 2.72
+    azimuth, elevation, distance = math.radians(-12), math.radians(11), 2.78
     target = np.array([0.0, 0.075, 0.0])
     flat = math.cos(elevation) * np.array([math.sin(azimuth), 0.0, -math.cos(azimuth)])
     position = target + distance * (flat + math.sin(elevation) * np.array([0.0, -1.0, 0.0]))

@@ -12,11 +12,12 @@ import gsply
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
+from splat_files import Recipe, largest, matched, quaternion_error, real_data, scene, splat_transform
+
 from h3d.models import formats
 from h3d.models.formats.axes import flipped
 from h3d.models.gaussians import Gaussians
-from scipy.spatial import KDTree
-from splat_files import Recipe, largest, matched, quaternion_error, real_data, scene, splat_transform
 
 SCENES = {"biker": "biker.compressed.ply", "playbot": "playbot_sog"}
 # Largest mean error of log size, opacity, colour in f_dc, SH beyond degree 0, and largest angle in degrees on average.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from splat_files import Recipe, largest, matched, quaternion_error, recipes, scene
+
 from h3d.models import formats
 from h3d.models.formats.rows import LOGIT_LIMIT
 from h3d.models.gaussians import Gaussians
-from hypothesis import HealthCheck, given, settings
-from splat_files import Recipe, largest, matched, quaternion_error, recipes, scene
 
 SETTINGS = settings(
     max_examples=25,

@@ -1,0 +1,140 @@
+"""Moving one tab's camera: flights, framing, axis views, the way up, the pivot of the orbit, bookmarks."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rotation
+
+from .figures import framing, images
+from .flight import fly
+from .workspace.events import FovChanged
+from .workspace.scene import Layer
+
+if TYPE_CHECKING:
+    from .session import Session
+
+SOLID_ALPHA = 0.3  # less than this is seen through: no pivot is set there
+
+
+class Navigation:
+    """The camera of one tab, which the browser moves by hand and this moves on request."""
+
+    def __init__(self, session: Session, up: Sequence[float]) -> None:
+        self._session, self._client = session, session.client
+        self.up = np.array(up, np.float64)
+        self.bookmarks: dict[str, Camera] = {}
+        self._flight = threading.Event()
+
+    def stop(self) -> None:
+        """End a flight where it is."""
+        self._flight.set()
+
+    def camera(self) -> Camera:
+        """Where the tab looks from now, for a picture of the canvas's size."""
+        handle = self._client.camera
+        pose = np.eye(4)
+        pose[:3, :3] = quat_to_rotation(handle.wxyz)
+        pose[:3, 3] = handle.position
+        return Camera(pose, float(handle.fov), *self._session.full_size())
+
+    def goto(self, camera: Camera, *, distance: float | None = None, seconds: float = 0.35) -> None:
+        """Fly to a pose; `distance` says how far ahead of it the orbit's pivot lies (None: as far as now)."""
+        handle = self._client.camera
+        if distance is None:
+            distance = float(np.linalg.norm(handle.look_at - handle.position))
+        self._flight.set()  # An earlier flight ends here.
+        self._flight = threading.Event()
+        if abs(camera.fov_y_radians - handle.fov) > 1e-6:
+            self.set_fov(math.degrees(camera.fov_y_radians))
+        fly(self._client, camera, self.up, distance, seconds, self._flight)
+
+    def goto_json(self, value: object) -> None:
+        """Fly to a camera that was pasted.
+
+        Raises:
+            ValueError: it is not a camera; the sentence says why.
+        """
+        self.goto(camera_from_json(value))
+
+    def set_fov(self, fov_y_degrees: float) -> None:
+        """Set the vertical field of view."""
+        self._client.camera.fov = math.radians(fov_y_degrees)
+        self._session.events.publish(FovChanged(fov_y_degrees))
+        self._session.loop.request("change")
+
+    def frame(self, layers: tuple[Layer, ...] | None = None) -> None:
+        """Fly to where the whole scene, or the given layers, are in view."""
+        framed = self._framed(layers, -self.camera().forward)
+        if framed is not None:
+            self.goto(framed[0], distance=framed[1])
+
+    def place_at_start(self) -> None:
+        """Stand where the whole scene is in view, at once: for a tab that has just opened."""
+        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
+        if framed is None:
+            return
+        camera, distance = framed
+        if self._session.settings.camera is not None:
+            camera = self._session.settings.camera
+            distance = float(np.linalg.norm(self._center() - camera.position))
+        handle = self._client.camera
+        with self._client.atomic():
+            handle.up_direction = self.up
+            handle.position = camera.position
+            handle.look_at = camera.position + distance * camera.forward
+        self.set_fov(math.degrees(camera.fov_y_radians))
+
+    def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
+        """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
+        layers = tuple(replace(x, visible=True) for x in layers) if layers else self._session.workspace.layers
+        if framing.scene_bounds(layers) is None:
+            return None
+        width, height = self._session.full_size()
+        fov = float(self._client.camera.fov)
+        camera = framing.frame_camera(
+            layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
+        )
+        return camera, float(np.linalg.norm(self._center(layers) - camera.position))
+
+    def _center(self, layers: tuple[Layer, ...] | None = None) -> np.ndarray:  # [3]
+        bounds = framing.scene_bounds(layers or self._session.workspace.layers)
+        return np.zeros(3) if bounds is None else bounds[0]
+
+    def look_along(self, direction: np.ndarray) -> None:
+        """Turn around the pivot so that the view runs along `direction`."""
+        handle = self._client.camera
+        pivot, distance = np.array(handle.look_at), float(np.linalg.norm(handle.look_at - handle.position))
+        direction = direction / np.linalg.norm(direction)
+        self.goto(look_at(pivot - distance * direction, pivot, self.up, fov_y_radians=float(handle.fov)))
+
+    def set_up(self, up: np.ndarray) -> None:
+        """Say which way is up: orbiting turns about it."""
+        self.up = np.asarray(up, np.float64) / np.linalg.norm(up)
+        self._client.camera.up_direction = self.up
+        self._session.loop.request("change")
+
+    def pivot_at(self, x: float, y: float) -> bool:
+        """Fly the orbit's pivot to what is seen at (x, y) in [0, 1] of the canvas; False where nothing is."""
+        width, height = self._session.full_size()
+        column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
+        camera = self.camera()
+        rect = (column, row, column + 1, row + 1)
+        picture = images.render(
+            self._session.view("a"), camera, rect=rect, depth=True, backend=self._session.settings.backend
+        )
+        if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < 0.3:
+            return False
+        ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
+        target = camera.position + camera.camera_to_world[:3, :3] @ (ray * float(picture.depth[0, 0]))
+        self.goto(
+            look_at(camera.position, target, self.up, fov_y_radians=camera.fov_y_radians),
+            distance=float(np.linalg.norm(target - camera.position)),
+        )
+        return True

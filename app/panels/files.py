@@ -1,0 +1,52 @@
+"""Scenes in and out: upload, typed path, recent ones; download and save. A part of the Layers panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import viser
+
+from h3d.app.opening import Opener
+from h3d.app.session import Session
+from h3d.models import formats
+
+from .handles import note, on_person, on_press
+
+
+class FilesPart:
+    """The two folders with what opens and what saves."""
+
+    def __init__(self, session: Session, opener: Opener) -> None:
+        self.session, self.opener = session, opener
+
+    def build_open(self) -> None:
+        """Make the handles that open, in the current container."""
+        gui, session, opener = self.session.client.gui, self.session, self.opener
+        upload = gui.add_upload_button("Upload a scene", hint=f"One file: {', '.join(sorted(formats.READABLE))}")
+
+        @upload.on_upload
+        def _(event: viser.GuiEvent) -> None:
+            file = event.target.value
+            opener.upload(Path(file.name).name, file.content, session)
+
+        path = gui.add_text("Path", "", hint=f"A file or folder below {opener.folders.text}")
+        on_press(gui.add_button("Open the path"), lambda: opener.typed(path.value, session))
+        recent = {f"{i}. {_short(path)}": path for i, path in enumerate(opener.recent(), start=1)}
+        if recent:
+            choice = gui.add_dropdown("Recent", ("choose", *recent), initial_value="choose")
+            on_person(choice, lambda label: label in recent and opener.known(recent[label], session))
+
+    def build_save(self) -> None:
+        """Make the handles that save, in the current container."""
+        gui, session, opener = self.session.client.gui, self.session, self.opener
+        suffix = gui.add_dropdown("Format", tuple(formats.WRITABLE), initial_value=".ply")
+        gui.add_html(note("As it stands in the scene: transform applied, hidden Gaussians left out."))
+        download = gui.add_button("Download")
+        on_press(download, lambda: opener.download(session.selected_layer(), suffix.value, session))
+        target = gui.add_text("Save as", "", hint=f"A path below {opener.folders.text}; the suffix decides the format.")
+        save = gui.add_button("Save on the server")
+        on_press(save, lambda: opener.save(session.selected_layer(), target.value, session))
+
+
+def _short(path: Path) -> str:
+    return path.parent.name if path.name == "meta.json" else path.name
