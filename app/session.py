@@ -189,11 +189,13 @@ class Session:
             split=settings.split,
             orientation=settings.orientation,
             show=settings.show,
-            labels=(self._side_name(settings.layer_a, "A"), self._side_name(settings.layer_b, "B")),
+            labels=(self._side_name(settings.layer_a, "a"), self._side_name(settings.layer_b, "b")),
         )
 
     def _side_name(self, key: int | None, side: str) -> str:
-        return next((f"{side}: {x.name}" for x in self.workspace.layers if x.key == key), side)
+        """What tells the side apart: its layer, else how it is drawn."""
+        display = self.view(side).display
+        return next((x.name for x in self.workspace.layers if x.key == key), display.mode)
 
     def full_size(self) -> tuple[int, int]:
         width, height = max(1, self.client.camera.image_width), max(1, self.client.camera.image_height)

@@ -112,7 +112,8 @@ def _why_not_cuda() -> str:
     if not torch.cuda.is_available():
         return f"cuda: torch {torch.__version__} finds no CUDA device"
     try:
-        from gsplat.cuda._backend import _C  # Builds gsplat's kernels when there are none yet.
+        import gsplat.cuda._backend as backend  # Builds gsplat's kernels when there are none yet.
     except Exception as error:  # noqa: BLE001 - a failed build raises whatever its compiler driver does.
         return f"cuda: gsplat's kernels do not load: {' '.join(str(error).split())[:200]}"
-    return "" if _C is not None else "cuda: gsplat's kernels are not built: it found no CUDA toolkit (nvcc)"
+    built = getattr(backend, "_C", None) is not None
+    return "" if built else "cuda: gsplat's kernels are not built: it found no CUDA toolkit (nvcc)"

@@ -8,12 +8,12 @@ Source: Zwicker et al. 2001 (EWA splatting); Kerbl et al. 2023; Yu et al. 2024 (
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
-from typing_extensions import assert_never
 
 from . import backends
 from .cancel import CancelFlag
@@ -38,6 +38,19 @@ class SplatScene:
     features: torch.Tensor | None = None  # [N, D], blended like colours
     visible: torch.Tensor | None = None  # [N] bool; None = all
     asset_to_world: torch.Tensor | None = None  # [4, 4], rotation times uniform scale, translation; None = identity
+
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> SplatScene:
+        """The scene with `change` applied to every array of rows."""
+        return replace(
+            self,
+            means=change(self.means),
+            quats=change(self.quats),
+            scales=change(self.scales),
+            opacities=change(self.opacities),
+            sh=change(self.sh),
+            features=None if self.features is None else change(self.features),
+            visible=None if self.visible is None else change(self.visible),
+        )
 
 
 @dataclass(frozen=True)
@@ -135,16 +148,9 @@ def rasterize_scenes(
     _check_together(scenes)
     if options.rect is None:
         options = replace(options, rect=(0, 0, width, height))
-    backend = backends.choose(options.backend)
-    if backend == "cpu":
-        from .cpu import gaussians as cpu
-
-        return cpu.rasterize_scenes(scenes, viewmats, Ks, width, height, options=options, cancel=cancel)
-    if backend == "cuda":
-        from .cuda import gaussians as cuda
-
-        return cuda.rasterize_scenes(scenes, viewmats, Ks, width, height, options=options, cancel=cancel)
-    assert_never(backend)
+    # The twins have one name and one signature, by path; only the chosen one is loaded.
+    twin = import_module(f"h3d.renderers.{backends.choose(options.backend)}.gaussians")
+    return twin.rasterize_scenes(scenes, viewmats, Ks, width, height, options=options, cancel=cancel)
 
 
 def _checked_scene(scene: SplatScene, name: str) -> SplatScene:
@@ -173,7 +179,8 @@ def _check_similarity(matrix: torch.Tensor, name: str) -> None:  # [4, 4]
     even = torch.allclose(gram, scale2 * torch.eye(3, dtype=matrix.dtype, device=matrix.device), atol=1e-4 * scale2)
     if not (math.isfinite(scale2) and scale2 > 0 and even and float(torch.linalg.det(turn)) > 0):
         raise ValueError(
-            f"{name}.asset_to_world: its 3x3 part must be a rotation times a uniform scale above 0; it is {turn.tolist()}"
+            f"{name}.asset_to_world: its 3x3 part must be a rotation times a uniform scale above 0; "
+            f"it is {turn.tolist()}"
         )
 
 
@@ -210,7 +217,8 @@ def _check_options(options: RasterOptions, width: int, height: int) -> None:
         x0, y0, x1, y1 = options.rect
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise ValueError(
-                f"rect: {options.rect}; must be x0, y0, x1, y1 with 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
+                f"rect: {options.rect}; must be x0, y0, x1, y1 with 0 <= x0 < x1 <= {width} "
+                f"and 0 <= y0 < y1 <= {height}"
             )
 
 

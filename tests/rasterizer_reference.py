@@ -1,4 +1,4 @@
-"""The rasteriser written from the formulas in float64, one Gaussian after the other: slow, obvious, the measure of right.
+"""The rasteriser written from the formulas in float64, one Gaussian after the other: slow and obvious.
 
 Every Gaussian is projected alone (Zwicker et al. 2001), then all are blended in depth order over whole pictures
 (Kerbl et al. 2023): alpha is clamped at 0.999 and skipped below 1/255, a pixel stops where its transmittance would fall

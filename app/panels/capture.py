@@ -96,7 +96,8 @@ class CapturePanel:
         """Show the command line that renders what this tab shows, ready to be copied."""
         settings, width, height = self.settings()
         output = Path(self.name.value or "capture.png")
-        command = capture.command_line(self.session.subject(), self.session.camera(width, height), settings, str(output))
+        view, camera = self.session.subject(), self.session.camera(width, height)
+        command = capture.command_line(view, camera, settings, str(output))
         gui = self.session.client.gui
         with gui.add_modal("The command that renders this view") as modal:
             gui.add_text("Command", command, multiline=True)

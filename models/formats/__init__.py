@@ -7,6 +7,7 @@ logarithms, opacities as logits, SH as [N, K, 3], axes x right, y down, z forwar
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from .ply_header import MAGIC as PLY_MAGIC
 from .ply_header import read_header
 from .scenes import find_scene
 
-__all__ = ["READABLE", "WRITABLE", "Description", "FormatError", "describe", "find_scene", "read", "write"]
+__all__ = ["READABLE", "WRITABLE", "Description", "FormatError", "describe", "find_scene", "read", "sha256", "write"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def describe(path: Path | str) -> Description:
         sh_degree=value.sh_degree,
         bounds_min=(low[0], low[1], low[2]),
         bounds_max=(high[0], high[1], high[2]),
-        file_bytes=sum(part.stat().st_size for part in (sog.parts(file) if chosen is _SOG else (file,))),
+        file_bytes=sum(part.stat().st_size for part in _parts(file, chosen)),
         memory_bytes=value.nbytes,
         antialiased=value.antialiased,
         quantisation=chosen.quantisation,
@@ -131,10 +132,32 @@ def describe(path: Path | str) -> Description:
     )
 
 
+def sha256(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a scene's file; of a SOG folder, of its meta.json and textures one after the other.
+
+    Raises: FormatError as `read`, though only for what shows before the rows are read.
+    """
+    file, chosen = _locate(Path(path))
+    digest = hashlib.sha256()
+    for part in _parts(file, chosen):
+        with open(part, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _parts(file: Path, chosen: Format) -> list[Path]:
+    return sog.parts(file) if chosen is _SOG else [file]
+
+
+def _locate(path: Path) -> tuple[Path, Format]:
+    file = find_scene(path) if path.is_dir() else path
+    return file, _format_of(file)
+
+
 def _read(path: Path) -> tuple[Path, Format, Gaussians]:
     try:
-        file = find_scene(path) if path.is_dir() else path
-        chosen = _format_of(file)
+        file, chosen = _locate(path)
         # Values that are no numbers, or overflow, are found by `rows.checked`: it names them, numpy would only warn.
         with np.errstate(all="ignore"):
             value = chosen.read(file)

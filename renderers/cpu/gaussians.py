@@ -1,7 +1,7 @@
 """Rasterising 3D Gaussians on the CPU: allocates the pictures and hands the arrays to the C++ kernels.
 
-Same names and signatures as `renderers/cuda/gaussians.py`. Arguments were checked by the door, `renderers/gaussians.py`;
-the mathematics is in raster.h and the files of its stages.
+Same names and signatures as `renderers/cuda/gaussians.py`. The door, `renderers/gaussians.py`, has checked the
+arguments; the mathematics is in raster.h and the files of its stages.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backends import kernels
-from ..cancel import CancelFlag, Cancelled
-from ..gaussians import RasterOptions, Rendered, SplatScene
+from h3d.renderers.backends import kernels
+from h3d.renderers.cancel import CancelFlag, Cancelled
+from h3d.renderers.gaussians import RasterOptions, Rendered, SplatScene
 
 NEVER = CancelFlag()
 
@@ -33,7 +33,8 @@ def rasterize_scenes(
     """Pictures of several scenes together; `options.rect` is set. Raises `Cancelled`."""
     compiled = kernels()
     cancel = cancel if cancel is not None else NEVER
-    scenes = [_on_cpu(scene) for scene in scenes]
+    # No copy where the kernels can read the arrays as they lie.
+    scenes = [scene.mapped(lambda array: array.detach().cpu().contiguous()) for scene in scenes]
     views, intrinsics = viewmats.double().cpu().numpy(), Ks.double().cpu().numpy()
     pictures = Pictures.empty(scenes, len(views), options)
     settings = _settings(compiled, scenes, width, height, options)
@@ -105,16 +106,6 @@ class Pictures:
 
 def _channels(scenes: Sequence[SplatScene]) -> int:
     return max((scene.features.shape[1] for scene in scenes if scene.features is not None), default=0)
-
-
-def _on_cpu(scene: SplatScene) -> SplatScene:
-    """The scene with arrays that the kernels can read where they lie; no copy where they can already."""
-
-    def array(value: torch.Tensor | None) -> torch.Tensor | None:
-        return None if value is None else value.detach().cpu().contiguous()
-
-    fields = ("means", "quats", "scales", "opacities", "sh", "features", "visible")
-    return SplatScene(**{name: array(getattr(scene, name)) for name in fields}, asset_to_world=scene.asset_to_world)
 
 
 def _settings(compiled: Any, scenes: Sequence[SplatScene], width: int, height: int, options: RasterOptions) -> Any:

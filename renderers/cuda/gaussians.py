@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cancel import CancelFlag, Cancelled
-from ..gaussians import RasterOptions, Rendered, SplatScene
-from ..harmonics import basis, degree_of
+from h3d.renderers.cameras import rotation_to_quat
+from h3d.renderers.cancel import CancelFlag, Cancelled
+from h3d.renderers.gaussians import RasterOptions, Rendered, SplatScene
+from h3d.renderers.harmonics import basis, degree_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def rasterize_scenes(
     """Pictures of several scenes together; `options.rect` is set. Raises `Cancelled`."""
     _refuse(options)
     start = time.perf_counter()
-    scenes = [_on_gpu(scene) for scene in scenes]
+    scenes = [scene.mapped(lambda array: array.detach().cuda()) for scene in scenes]
     rows = _merged(scenes, options)
     pictures: list[Rendered] = []
     for viewmat, K in zip(viewmats.double().cpu(), Ks.double().cpu(), strict=True):
@@ -151,13 +152,6 @@ def _stacked(pictures: Sequence[Rendered], stats: dict[str, float]) -> Rendered:
     )
 
 
-def _on_gpu(scene: SplatScene) -> SplatScene:
-    fields = ("means", "quats", "scales", "opacities", "sh", "features", "visible")
-    values = {name: getattr(scene, name) for name in fields}
-    moved = {name: None if value is None else value.detach().cuda() for name, value in values.items()}
-    return SplatScene(**moved, asset_to_world=scene.asset_to_world)
-
-
 def _pose(scene: SplatScene) -> torch.Tensor:  # [4, 4] float64
     return torch.eye(4, dtype=torch.float64) if scene.asset_to_world is None else scene.asset_to_world.double().cpu()
 
@@ -168,13 +162,11 @@ def _scale_of(pose: torch.Tensor) -> float:
 
 def _merged(scenes: Sequence[SplatScene], options: RasterOptions) -> Rows:
     """Every scene's rows in world axes, one after the other."""
-    from .. import cameras
-
     parts: list[tuple[torch.Tensor, ...]] = []
     for scene in scenes:
         pose = _pose(scene)
         scale = _scale_of(pose)
-        wxyz = cameras.rotation_to_quat((pose[:3, :3] / scale).numpy())
+        wxyz = rotation_to_quat((pose[:3, :3] / scale).numpy())
         affine = pose.float().cuda()
         means = scene.means @ affine[:3, :3].T + affine[:3, 3]
         quats = _turned(wxyz.tolist(), scene.quats)

@@ -1,4 +1,4 @@
-"""Cameras: matrices are inverses, points land where they should, and the JSON file round-trips or says what is wrong."""
+"""Cameras: matrices are inverses, points land where they should, the JSON file round-trips or says what is wrong."""
 
 from __future__ import annotations
 

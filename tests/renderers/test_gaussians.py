@@ -140,5 +140,9 @@ def test_numpy_arrays_are_as_good_as_tensors(backend):
     scene, view, options = random_scene(11, channels=2), camera(11), RasterOptions(backend=backend)
     arrays = [t.numpy() for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.sh)]
     features = scene.features.numpy() if scene.features is not None else None
-    one = rasterize_gaussians(*arrays, view.viewmat[None], view.K[None], 70, 45, features=features, options=options)
+    means, quats, scales, opacities, sh = arrays
+    viewmats, Ks = view.viewmat[None], view.K[None]
+    one = rasterize_gaussians(
+        means, quats, scales, opacities, sh, viewmats, Ks, 70, 45, features=features, options=options
+    )
     assert torch.equal(one.rgb, draw([scene], view, options).rgb)

@@ -15,7 +15,10 @@ from h3d.renderers.shapes import check
 VIEWMATS, KS = np.eye(4)[None], np.array([[[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]])
 
 
-def draw(scene, options=RasterOptions(), viewmats=VIEWMATS, Ks=KS, size=(64, 48)):
+DEFAULTS = RasterOptions()
+
+
+def draw(scene, options=DEFAULTS, viewmats=VIEWMATS, Ks=KS, size=(64, 48)):
     return rasterize_scenes([scene], viewmats, Ks, *size, options=options)
 
 

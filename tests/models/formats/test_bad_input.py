@@ -258,6 +258,15 @@ def gzip_bomb(count: int) -> bytes:
     return head + piece * (HALF_GIGABYTE >> 20)
 
 
+def member_bomb() -> bytes:
+    """A zip whose meta.json unpacks to 512 MB."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("meta.json", "w") as member:
+        for _ in range(HALF_GIGABYTE >> 20):
+            member.write(MEGABYTE)
+    return out.getvalue()
+
+
 def picture_bomb() -> bytes:
     """The header of a WebP picture of 16383 x 16383 texels."""
     picture = bytearray(b"RIFF\x00\x10\x00\x00WEBPVP8L\x00\x10\x00\x00\x2f" + bytes(4096))
@@ -275,7 +284,7 @@ def bombs() -> dict[str, bytes]:
         "zstd.spz": zstd_bomb(),
         "declared.sog": zipped({"meta.json": meta[268_000_000], "m": picture_bomb()}),
         "picture.sog": zipped({"meta.json": meta[100], "m": picture_bomb()}),
-        "member.sog": zipped({"meta.json": b"{" + b" " * HALF_GIGABYTE}),
+        "member.sog": member_bomb(),
         "vertices.ply": pack_3dgs(VALUE, count=2**31),
         "sections.ksplat": struct.pack("<BBxx4IH", 0, 1, 2**32 - 1, 1, 1, 1, 0) + bytes(5000),
     }

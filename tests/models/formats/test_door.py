@@ -69,6 +69,19 @@ def test_a_description_of_a_sog_folder_counts_all_its_files(tmp_path):
     assert found.file_bytes == sum(p.stat().st_size for p in (tmp_path / "scene").iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.ply", "a.sog", "scene/meta.json"])
+def test_the_hash_of_a_scene_changes_with_any_byte_of_its_files(tmp_path, name):
+    path = tmp_path / name
+    formats.write(path, VALUE)
+    before = formats.sha256(path)
+    assert before == formats.sha256(path)
+    victim = path.with_name("quats.webp") if name.endswith("meta.json") else path
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(bytes(data))
+    assert formats.sha256(path) != before
+
+
 @pytest.mark.parametrize("suffix", [".ply", ".compressed.ply", ".splat", ".spz", ".sog"])
 def test_every_format_describes_its_version(tmp_path, suffix):
     formats.write(tmp_path / f"a{suffix}", VALUE)
