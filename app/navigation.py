@@ -77,19 +77,30 @@ class Navigation:
 
     def place_at_start(self) -> None:
         """Stand where the whole scene is in view, at once: for a tab that has just opened."""
-        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
-        if framed is None:
+        start = self._start()
+        if start is None:
             return
-        camera, distance = framed
-        if self._session.settings.camera is not None:
-            camera = self._session.settings.camera
-            distance = float(np.linalg.norm(self._center() - camera.position))
+        camera, distance = start
         handle = self._client.camera
         with self._client.atomic():
             handle.up_direction = self.up
             handle.position = camera.position
             handle.look_at = camera.position + distance * camera.forward
         self.set_fov(math.degrees(camera.fov_y_radians))
+
+    def reset(self) -> None:
+        """Fly back to where a new tab begins."""
+        start = self._start()
+        if start is not None:
+            self.goto(start[0], distance=start[1])
+
+    def _start(self) -> tuple[Camera, float] | None:
+        """Where a new tab begins, and how far ahead its pivot lies; None while the scene is empty."""
+        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
+        camera = self._session.settings.camera
+        if framed is None or camera is None:
+            return framed
+        return camera, float(np.linalg.norm(self._center() - camera.position))
 
     def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
         """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""

@@ -43,6 +43,7 @@ def commands(
     table = [
         Command("Frame the scene", session.navigation.frame, "F"),
         Command("Frame the selected layer", camera.frame_layer, "G"),
+        Command("Reset the view", session.navigation.reset, "R"),
         Command("Bookmark this view", camera.add_bookmark, "M"),
         Command("Hide or show the layer", lambda: layers.toggle("visible"), "H"),
         Command("Lock or unlock the layer", lambda: layers.toggle("locked"), "L"),

@@ -35,6 +35,7 @@ class CameraPanel:
         gui, session = self.session.client.gui, self.session
         on_press(gui.add_button("Frame the scene", hint="Key F"), session.navigation.frame)
         on_press(gui.add_button("Frame the layer", hint="Key G"), self.frame_layer)
+        on_press(gui.add_button("Reset the view", hint="Key R"), session.navigation.reset)
         axis = gui.add_button_group("Look along", tuple(AXES))
         axis.on_click(lambda event: session.navigation.look_along(np.array(AXES[event.target.value])))
         up = gui.add_dropdown("Up is", ("keep", *AXES, "the view's"), initial_value=_axis_of(session.navigation.up))
