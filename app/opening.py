@@ -16,7 +16,7 @@ from h3d.models.formats import FormatError
 
 from .workspace.folders import AllowedFolders
 from .workspace.scene import Layer
-from .workspace.workspace import Workspace, file_hash, placed_asset
+from .workspace.workspace import Workspace, placed_asset
 
 if TYPE_CHECKING:
     from .session import Session
@@ -52,7 +52,10 @@ class Opener:
             with tempfile.TemporaryDirectory(prefix="h3d-upload-") as folder:
                 path = Path(folder) / (name or "upload")
                 path.write_bytes(content)
-                return self.workspace.add(path.name, formats.read(path), sha256=file_hash(path))
+                try:
+                    return self.workspace.add(path.name, formats.read(path), sha256=formats.sha256(path))
+                except FormatError as error:  # The temporary folder means nothing to the person who uploaded.
+                    raise FormatError(path.name, error.place, error.rule, error.way_out) from error
 
         self._report(read, f"Reading {name}", session)
 

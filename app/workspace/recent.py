@@ -6,9 +6,10 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import threading
 from pathlib import Path
+
+from h3d.models.formats.atomic import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,7 @@ class RecentScenes:
             entries = [str(path), *(str(p) for p in self.paths() if p != path)][:LIMIT]
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                handle, temporary = tempfile.mkstemp(dir=self._file.parent, suffix=".json")
-                with os.fdopen(handle, "w") as file:
-                    json.dump(entries, file, indent=1)
-                os.replace(temporary, self._file)
+                with replacing(self._file) as file:
+                    file.write(json.dumps(entries, indent=1).encode())
             except OSError as error:
                 logger.warning("%s: cannot be written (%s)", self._file, error)

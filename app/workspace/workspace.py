@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import threading
@@ -66,8 +65,7 @@ class Workspace:
         self.events.publish(OpenStarted(source, _bytes_on_disk(source)))
         try:
             asset = formats.read(source)
-            whole = source.parent if source.name == "meta.json" else source  # A SOG folder is its textures too.
-            layer = self.add(_name_of(source), asset, path=source, sha256=file_hash(whole))
+            layer = self.add(_name_of(source), asset, path=source, sha256=formats.sha256(source))
         except Exception as error:
             self.events.publish(OpenFinished(source, None, str(error)))
             raise
@@ -170,19 +168,6 @@ def placed_asset(layer: Layer) -> Gaussians:
     if (layer.wxyz, layer.position, layer.scale) != ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0):
         asset = asset.transformed(np.array(layer.wxyz), np.array(layer.position), layer.scale)
     return asset
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder: of its files' names and hashes, in name order."""
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for part in sorted(p for p in path.iterdir() if p.is_file()):
-            digest.update(part.name.encode() + b"\0" + file_hash(part).encode())
-        return digest.hexdigest()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _same_content(layer: Layer, saved: Layer | None) -> bool:

@@ -13,3 +13,4 @@ class FormatError(ValueError):
 
     def __init__(self, path: Path | str, place: str, rule: str, way_out: str):
         super().__init__(f"{path}: {place}: {rule}; {way_out}")
+        self.path, self.place, self.rule, self.way_out = path, place, rule, way_out

@@ -177,7 +177,7 @@ def test_an_uploaded_scene_becomes_a_layer_and_a_bad_one_a_sentence(connect, vie
     tab.upload("Upload a scene", "mine.ply", (folder / "green.ply").read_bytes())
     picture_where(tab, lambda p: share(p, 1) > 0.01, "the upload was not shown")
     tab.upload("Upload a scene", "bad.spz", b"\x1f\x8bnot really")
-    tab.wait_until(lambda page: any("bad.spz" in n.body for n in page.notifications.values()), "no sentence")
+    tab.wait_until(lambda page: any(n.body.startswith("bad.spz:") for n in page.notifications.values()), "no sentence")
     assert len(viewer.workspace.layers) == 2
 
 

@@ -7,7 +7,7 @@ import torch
 
 from h3d.app.workspace.events import Channel, LayersChanged, OpenFinished, OpenStarted
 from h3d.app.workspace.recent import RecentScenes
-from h3d.app.workspace.workspace import LockedError, Workspace, file_hash, placed_asset
+from h3d.app.workspace.workspace import LockedError, Workspace, placed_asset
 from h3d.models import formats
 from h3d.models.formats import FormatError
 from h3d.models.gaussians import Gaussians, from_rows
@@ -102,7 +102,7 @@ def test_opening_tells_when_it_begins_and_ends(workspace: Workspace, tmp_path):
     workspace.events.subscribe(heard.append)
     layer = workspace.open(path)
     assert [type(event) for event in heard] == [OpenStarted, LayersChanged, OpenFinished]
-    assert layer.name == "a" and layer.sha256 == file_hash(path) and len(layer.asset) == 5
+    assert layer.name == "a" and layer.sha256 == formats.sha256(path) and len(layer.asset) == 5
 
 
 def test_a_bad_file_changes_nothing_and_says_so(workspace: Workspace, tmp_path):
@@ -158,7 +158,8 @@ def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog):
 def test_recent_scenes_are_remembered_newest_first_and_forgotten_when_gone(tmp_path):
     recent = RecentScenes(tmp_path / "state")
     a, b = tmp_path / "a.ply", tmp_path / "b.ply"
-    a.touch(), b.touch()
+    a.touch()
+    b.touch()
     for path in (a, b, a):
         recent.add(path)
     assert RecentScenes(tmp_path / "state").paths() == [a.resolve(), b.resolve()]
