@@ -170,6 +170,8 @@ def _wait_for_the_end(workspace) -> None:  # noqa: ANN001
     """Until Ctrl-C or SIGTERM; with unsaved layers and a terminal, ask before leaving."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    # A shell hands its background jobs an ignored SIGINT; whoever sends one all the same means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     while not ended.is_set():
         try:
             ended.wait(3600.0)

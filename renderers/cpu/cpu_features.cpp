@@ -8,6 +8,7 @@ namespace {
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 bool cpu_has(const char* name) {
+    __builtin_cpu_init();  // Some runtimes do not do so by themselves, and then every answer is no.
 #define H3D_CPU_HAS(feature) \
     if (std::strcmp(name, feature) == 0) return __builtin_cpu_supports(feature) != 0
     H3D_CPU_HAS("sse4.2");
