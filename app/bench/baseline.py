@@ -16,7 +16,8 @@ from .metrics import Metric, write_text
 
 BASELINE_FILE = Path(__file__).parent / "baseline.json"
 _GROWS_WITH_SPEED = {"s": -1, "ms": -1, "frames/s": 1}
-"""Unit -> the power of the machine's speed that a value of it goes with; other units do not depend on it."""
+"""Unit -> the power of the machine's speed that a value of it goes with; other units do not depend on it (pictures/s
+neither: a rate that is capped)."""
 
 
 @dataclass(frozen=True)

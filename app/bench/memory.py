@@ -31,12 +31,11 @@ def bytes_per_gaussian(effort: Effort) -> Iterator[Metric]:
         formats.write(one, scenes.synthetic(1).with_sh_degree(3))
         formats.write(many, asset)
         del asset
-        resident_one, peak_one = _after_looking(one)
+        resident_one, _ = _after_looking(one)
         resident_many, peak_many = _after_looking(many)
     yield Metric("memory/empty_program_mib", resident_one / 2**20, "MiB", "lower", MEMORY_TOLERANCE)
-    per_row = (resident_many - resident_one) / ROWS
-    yield Metric("memory/bytes_per_gaussian", per_row, "B", "lower", MEMORY_TOLERANCE)
-    yield Metric("memory/peak_bytes_per_gaussian", (peak_many - peak_one) / ROWS, "B", "lower", MEMORY_TOLERANCE)
+    for key, held in (("bytes_per_gaussian", resident_many), ("peak_bytes_per_gaussian", peak_many)):
+        yield Metric(f"memory/{key}", (held - resident_one) / ROWS, "B", "lower", MEMORY_TOLERANCE)
 
 
 def _after_looking(scene: Path) -> tuple[int, int]:
