@@ -59,7 +59,7 @@ def view(options: ViewOptions) -> None:
     from .workspace.recent import RecentScenes
     from .workspace.workspace import Workspace
 
-    if options.threads > 0:
+    if options.threads != 0:
         set_num_threads(options.threads)
     backends.choose(options.backend)  # A backend that does not work here is said before anything is read.
     scenes = options.scenes or (assets.DEMO_SCENE,)
@@ -74,8 +74,8 @@ def view(options: ViewOptions) -> None:
         for line in (backends.describe(options.backend), *guarded.notes):
             print(f"h3d-view: {line}", file=sys.stderr)
         print(f"h3d-view: {guarded.url}", flush=True)
-        if options.open and not os.environ.get("SSH_CONNECTION"):
-            webbrowser.open(guarded.url)
+        if options.open and _has_screen():  # In a thread: a browser in the terminal would hold the program up.
+            threading.Thread(target=webbrowser.open, args=(guarded.url,), daemon=True).start()
         try:
             _wait_for_the_end(workspace)
         finally:
@@ -152,6 +152,12 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _has_screen() -> bool:
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _read_scenes(workspace, scenes: tuple[Path, ...]) -> None:  # noqa: ANN001

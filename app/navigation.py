@@ -14,7 +14,7 @@ from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rot
 
 from .figures import framing, images
 from .flight import fly
-from .workspace.events import FovChanged
+from .workspace.events import FovChanged, UpChanged
 from .workspace.scene import Layer
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Navigation:
         self._session, self._client = session, session.client
         self.up = np.array(up, np.float64)
         self.bookmarks: dict[str, Camera] = {}
+        self.placed = False  # whether the camera has left the place where viser puts it
         self._flight = threading.Event()
 
     def stop(self) -> None:
@@ -73,6 +74,7 @@ class Navigation:
         """Fly to where the whole scene, or the given layers, are in view."""
         framed = self._framed(layers, -self.camera().forward)
         if framed is not None:
+            self._reach(layers)
             self.goto(framed[0], distance=framed[1])
 
     def place_at_start(self) -> None:
@@ -80,7 +82,9 @@ class Navigation:
         start = self._start()
         if start is None:
             return
+        self.placed = True
         camera, distance = start
+        self._reach()
         handle = self._client.camera
         with self._client.atomic():
             handle.up_direction = self.up
@@ -88,11 +92,13 @@ class Navigation:
             handle.look_at = camera.position + distance * camera.forward
         self.set_fov(math.degrees(camera.fov_y_radians))
 
-    def reset(self) -> None:
+    def reset(self, seconds: float = 0.35) -> None:
         """Fly back to where a new tab begins."""
         start = self._start()
         if start is not None:
-            self.goto(start[0], distance=start[1])
+            self.placed = True
+            self._reach()
+            self.goto(start[0], distance=start[1], seconds=seconds)
 
     def _start(self) -> tuple[Camera, float] | None:
         """Where a new tab begins, and how far ahead its pivot lies; None while the scene is empty."""
@@ -101,6 +107,19 @@ class Navigation:
         if framed is None or camera is None:
             return framed
         return camera, float(np.linalg.norm(self._center() - camera.position))
+
+    def _reach(self, layers: tuple[Layer, ...] | None = None) -> None:
+        """Let the browser's camera come as near and go as far as the scene's size asks for."""
+        bounds = framing.scene_bounds(layers or self._session.workspace.layers)
+        if bounds is None:
+            return
+        radius, handle = bounds[1], self._client.camera
+        handle.near, handle.far = 1e-3 * radius, 1e4 * radius
+        # In this order: the smaller bound must never pass the larger one on the way.
+        if 1e4 * radius >= handle.min_orbit_distance:
+            handle.max_orbit_distance, handle.min_orbit_distance = 1e4 * radius, 1e-3 * radius
+        else:
+            handle.min_orbit_distance, handle.max_orbit_distance = 1e-3 * radius, 1e4 * radius
 
     def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
         """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
@@ -125,22 +144,23 @@ class Navigation:
         direction = direction / np.linalg.norm(direction)
         self.goto(look_at(pivot - distance * direction, pivot, self.up, fov_y_radians=float(handle.fov)))
 
-    def set_up(self, up: np.ndarray) -> None:
-        """Say which way is up: orbiting turns about it."""
+    def set_up(self, up: np.ndarray) -> None:  # [3]
+        """Say which way is up: orbiting turns about it, and the scene is framed again, upright."""
         self.up = np.asarray(up, np.float64) / np.linalg.norm(up)
         self._client.camera.up_direction = self.up
-        self._session.loop.request("change")
+        x, y, z = self.up.tolist()
+        self._session.events.publish(UpChanged((x, y, z)))
+        self.frame()
 
     def pivot_at(self, x: float, y: float) -> bool:
         """Fly the orbit's pivot to what is seen at (x, y) in [0, 1] of the canvas; False where nothing is."""
-        width, height = self._session.full_size()
-        column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
-        camera = self.camera()
+        side, x, width = self._side_at(x, y)
+        camera = self.camera().resized(width, self._session.full_size()[1])
+        column, row = min(int(x * width), width - 1), min(int(y * camera.height), camera.height - 1)
         rect = (column, row, column + 1, row + 1)
-        picture = images.render(
-            self._session.view("a"), camera, rect=rect, depth=True, backend=self._session.settings.backend
-        )
-        if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < 0.3:
+        backend = self._session.settings.backend
+        picture = images.render(self._session.view(side), camera, rect=rect, depth=True, backend=backend)
+        if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < SOLID_ALPHA:
             return False
         ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
         target = camera.position + camera.camera_to_world[:3, :3] @ (ray * float(picture.depth[0, 0]))
@@ -149,3 +169,19 @@ class Navigation:
             distance=float(np.linalg.norm(target - camera.position)),
         )
         return True
+
+    def _side_at(self, x: float, y: float) -> tuple[str, float, int]:
+        """Which view lies under a point of the canvas, the point's x in that view, and the view's width in pixels."""
+        settings, width = self._session.compare, self._session.full_size()[0]
+        if settings.mode == "flip":
+            return settings.show, x, width
+        if settings.mode == "wipe":
+            return "a" if (x if settings.orientation == "vertical" else y) < settings.split else "b", x, width
+        if settings.mode == "side_by_side":
+            half = width // 2
+            return (
+                ("a", x * width / half, half)
+                if x * width < half
+                else ("b", (x * width - half) / (width - half), width - half)
+            )
+        return "a", x, width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 import time
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+logger = logging.getLogger(__name__)
+
+
 class Opener:
     """Opens and saves for all tabs. Paths that a person types in a browser must lie below the allowed folders."""
 
@@ -33,29 +37,30 @@ class Opener:
         return self.workspace.recent.paths() if self.workspace.recent is not None else []
 
     def typed(self, text: str, session: Session) -> None:
-        """Open a path that was typed in the browser."""
-        try:
-            path = self.folders.resolve(text)
-        except (PermissionError, OSError, ValueError) as error:
-            session.notify("Not opened", str(error), "error")
-            return
-        self.known(path, session)
+        """Open a path that was typed in the browser.
+
+        Raises:
+            PermissionError: it lies outside the allowed folders.
+        """
+        self.known(self.folders.resolve(text), session)
 
     def known(self, path: Path, session: Session) -> None:
         """Open a path that the program itself offered."""
-        self._report(lambda: self.workspace.open(path), f"Opening {path.name}", session)
+        expected = self.workspace.expected_seconds(path) if path.is_file() else None
+        self._report(lambda: session.select(self.workspace.open(path).key), f"Opening {path.name}", session, expected)
 
     def upload(self, name: str, content: bytes, session: Session) -> None:
         """Open a file that came through the browser. It is kept in memory only, as a layer without a path."""
 
-        def read() -> Layer:
+        def read() -> None:
             with tempfile.TemporaryDirectory(prefix="h3d-upload-") as folder:
                 path = Path(folder) / (name or "upload")
                 path.write_bytes(content)
                 try:
-                    return self.workspace.add(path.name, formats.read(path), sha256=formats.sha256(path))
+                    layer = self.workspace.add(path.name, formats.read(path), sha256=formats.sha256(path))
                 except FormatError as error:  # The temporary folder means nothing to the person who uploaded.
                     raise FormatError(path.name, error.place, error.rule, error.way_out) from error
+                session.select(layer.key)
 
         self._report(read, f"Reading {name}", session)
 
@@ -72,29 +77,27 @@ class Opener:
 
         self._report(write, f"Writing {layer.name}{suffix}", session)
 
-    def save(self, layer: Layer | None, text: str, session: Session) -> None:
-        """Write a layer below the allowed folders."""
-        if layer is None:
-            return
-        try:
-            path = self.folders.resolve(text)
-        except (PermissionError, OSError, ValueError) as error:
-            session.notify("Not saved", str(error), "error")
-            return
-        self._report(lambda: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
+    def save(self, layer: Layer | None, path: Path, session: Session) -> None:
+        """Write a layer to a path that `folders` has resolved; what is there is replaced."""
+        if layer is not None:
+            self._report(lambda: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
 
-    def _report(self, work: Callable[[], object], title: str, session: Session) -> None:
+    def _report(self, work: Callable[[], object], title: str, session: Session, expected: float | None = None) -> None:
         """Do it in a thread of its own, with a notice while it lasts and a sentence if it fails."""
 
         def run() -> None:
             start = time.perf_counter()
             waiting = session.client.add_notification(title, "", loading=True, with_close_button=False)
             done = threading.Event()
-            threading.Thread(target=_count, args=(waiting, start, done), name="open-count", daemon=True).start()
+            threading.Thread(
+                target=_count, args=(waiting, start, expected, done), name="open-count", daemon=True
+            ).start()
             try:
                 work()
-            except (FormatError, OSError, ValueError, KeyError) as error:
-                session.notify(f"{title}: failed", str(error), "error")
+            except Exception as error:
+                if not isinstance(error, (ValueError, OSError, KeyError)):  # Those are sentences for the person.
+                    logger.exception("%s failed", title)
+                session.notify(f"{title}: failed", str(error) or type(error).__name__, "error")
             else:
                 session.notify(f"{title}: done", f"{time.perf_counter() - start:.1f} s")
             finally:
@@ -104,10 +107,12 @@ class Opener:
         threading.Thread(target=run, name="open", daemon=True).start()
 
 
-def _count(notification: viser.NotificationHandle, start: float, done: threading.Event) -> None:
-    """Say how long it has taken so far, each second."""
+def _count(notification: viser.NotificationHandle, start: float, expected: float | None, done: threading.Event) -> None:
+    """Say how long it has taken so far and, where files of its kind were read before, how long it will."""
     while not done.wait(1.0):
-        notification.body = f"{time.perf_counter() - start:.0f} s so far"
+        elapsed = time.perf_counter() - start
+        left = "" if expected is None or expected <= elapsed else f", about {expected - elapsed:.0f} s left"
+        notification.body = f"{elapsed:.0f} s so far{left}"
 
 
 def _safe_name(name: str) -> str:

@@ -1,8 +1,12 @@
-"""The command palette and the keys: one table of what a person can do, and the functions that panels call too."""
+"""The command palette and the keys: one table of what a person can do, and the functions that panels call too.
+
+The letters W A S D Q E and the arrows are not free: with them viser moves the camera.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,6 +20,8 @@ from .panels.compare import ComparePanel
 from .panels.layers import LayersPanel
 from .session import Session
 
+HELD_SECONDS = 0.25  # presses of one key closer than this are one key held
+
 
 @dataclass(frozen=True)
 class Command:
@@ -25,14 +31,14 @@ class Command:
     run: Callable[[], object]
     hotkey: Any = None  # one of viser's key names
     modifier: Any = None
+    repeats: bool = False  # whether a key that is held goes on doing it
 
     @property
     def keys(self) -> str:
         """How a person reads the key, "" without one."""
         if self.hotkey is None:
             return ""
-        names = {"arrowleft": "←", "arrowright": "→", "arrowup": "↑", "arrowdown": "↓"}
-        key = str(names.get(self.hotkey, self.hotkey))
+        key = str(self.hotkey)
         return f"{self.modifier.replace('cmd/', '')}+{key}" if self.modifier else key
 
 
@@ -48,20 +54,20 @@ def commands(
         Command("Hide or show the layer", lambda: layers.toggle("visible"), "H"),
         Command("Lock or unlock the layer", lambda: layers.toggle("locked"), "L"),
         Command("Gizmo on or off", lambda: session.select(session.selected, gizmo=not session.gizmo), "T"),
-        Command("Duplicate the layer", layers.duplicate, "D"),
+        Command("Duplicate the layer", layers.duplicate, "V"),
         Command("Remove the layer", layers.remove, "delete"),
         Command("Undo", layers.undo, "Z", "cmd/ctrl"),
         Command("Redo", layers.redo, "Z", "cmd/ctrl+shift"),
         Command("Compare: next mode", compare.cycle, "C"),
         Command("Compare: flip A and B", compare.flip, "X"),
         Command("Compare: swap A and B", compare.swap),
-        Command("Wipe: line to the left", lambda: compare.nudge(-0.02), "arrowleft"),
-        Command("Wipe: line to the right", lambda: compare.nudge(0.02), "arrowright"),
+        Command("Wipe: line to the left", lambda: compare.nudge(-0.02), "I", repeats=True),
+        Command("Wipe: line to the right", lambda: compare.nudge(0.02), "O", repeats=True),
         Command("Capture and download", capture.download, "P"),
         Command("Command that renders this view", capture.show_command, "Y"),
-        Command("Antialiased on or off", lambda: session.set_display(antialiased=not session.display.antialiased), "A"),
-        Command("Splats larger", lambda: _scale(session, 1.25), "arrowup"),
-        Command("Splats smaller", lambda: _scale(session, 0.8), "arrowdown"),
+        Command("Antialiased on or off", lambda: session.set_display(antialiased=not session.display.antialiased), "N"),
+        Command("Splats larger", lambda: _scale(session, 1.25), "pageup", repeats=True),
+        Command("Splats smaller", lambda: _scale(session, 0.8), "pagedown", repeats=True),
         Command("Splats at their own size", lambda: session.set_display(splat_scale=1.0)),
         Command("Background black or white", lambda: _toggle_background(session), "B"),
         Command("Up is the view's up", lambda: session.navigation.set_up(session.camera().up), "U"),
@@ -82,12 +88,19 @@ def register(session: Session, table: list[Command]) -> None:
     """Put the commands into the tab's palette and bind their keys."""
     for command in table:
         handle = session.client.gui.add_command(command.label, hotkey=command.hotkey, modifier=command.modifier)
-        handle.on_trigger(_triggering(command.run))
+        handle.on_trigger(_triggering(session, command))
 
 
-def _triggering(run: Callable[[], object]) -> Callable[[viser.CommandEvent], None]:
-    def trigger(_: viser.CommandEvent) -> None:
-        run()
+def _triggering(session: Session, command: Command) -> Callable[[viser.CommandEvent], Coroutine[Any, Any, None]]:
+    """What a key press does. A held key sends one press after another; most commands are done once for all of them."""
+    last = float("-inf")
+
+    async def trigger(_: viser.CommandEvent) -> None:
+        nonlocal last
+        now = time.monotonic()
+        held, last = now - last < HELD_SECONDS, now
+        if not held or command.repeats:
+            session.hands.do(command.run)
 
     return trigger
 

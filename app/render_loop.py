@@ -218,7 +218,13 @@ class RenderLoop:
             if self._closed:
                 return
             self._in_flight += 1
-        self._sink.show(drawn, still=still).add_done_callback(lambda answer: self._acknowledge(answer, requested_at))
+        try:
+            answer = self._sink.show(drawn, still=still)
+        except BaseException:
+            with self._condition:
+                self._in_flight -= 1
+            raise
+        answer.add_done_callback(lambda answer: self._acknowledge(answer, requested_at))
 
     def _acknowledge(self, answer: Future[None], requested_at: float) -> None:
         with self._condition:

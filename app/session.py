@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import viser
@@ -22,6 +24,7 @@ from h3d.renderers.cameras import Camera
 from .figures import compare, images
 from .figures.display import Display
 from .figures.images import Backend
+from .hands import Hands
 from .navigation import Navigation
 from .render_loop import MAX_IN_FLIGHT, Drawn, RenderLoop
 from .workspace.comparing import CompareSettings
@@ -31,7 +34,6 @@ from .workspace.events import (
     DisplayChanged,
     FrameAcknowledged,
     FrameShown,
-    LayersChanged,
     LayerSelected,
     Measured,
     Notice,
@@ -46,8 +48,10 @@ logger = logging.getLogger(__name__)
 MAX_CANVAS = 2048  # longer sides are rendered smaller and stretched by the browser
 JPEG_MOVING, JPEG_STILL = 70, 92
 DEPTH_SIDE = 512  # depth is sent only to hide gizmos rightly; it costs a PNG
+MAX_SENT_DEPTH = 160.0  # viser packs depth into 24 bits of 1e-5 each
 MEASURE_HEIGHT = 360
 REPEAT_ERROR_SECONDS = 5.0
+COLORS: dict[str, Literal["blue", "yellow", "red"]] = {"info": "blue", "warning": "yellow", "error": "red"}
 
 
 @dataclass(frozen=True)
@@ -81,28 +85,47 @@ class Session:
         self.compare = CompareSettings()
         self.selected: int | None = workspace.layers[-1].key if workspace.layers else None
         self.gizmo = False
+        self.hands = Hands(self.refuse)
         self.navigation = Navigation(self, settings.up)
         self.loop = RenderLoop(self, self)
         self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
-        self._unsubscribe = workspace.events.subscribe(self._on_workspace)
         self._last_error = ("", 0.0)
-        self.on_close: Callable[[], object] = lambda: None
+        self._closing = threading.Lock()
+        self._closed = False
+        self._at_close: list[Callable[[], object]] = []
+        self.at_close(workspace.events.subscribe(self._on_workspace))
         self.loop.on_acknowledged = lambda ms: self.events.publish(FrameAcknowledged(ms))
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Begin to draw; nothing happens if the tab is gone already."""
 
         @self.client.camera.on_update
         async def _(_: viser.CameraHandle) -> None:
             self.loop.request("move")
 
-        self.loop.start()
+        with self._closing:
+            if self._closed:
+                return
+            self.loop.start()
         self.loop.request("change")
 
+    def at_close(self, stop: Callable[[], object]) -> None:
+        """Call `stop` when the tab is gone; at once if it is."""
+        with self._closing:
+            if not self._closed:
+                self._at_close.append(stop)
+                return
+        stop()
+
     def close(self) -> None:
-        """The tab is gone: end its threads."""
-        self.on_close()
-        self._unsubscribe()
+        """The tab is gone: end what runs for it."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        for stop in self._at_close:
+            stop()
+        self.hands.close()
         self.navigation.stop()
         self.loop.close()
         self._answers.shutdown(wait=False, cancel_futures=True)
@@ -115,7 +138,7 @@ class Session:
     def resume(self, kept: Kept) -> None:
         """Go on as before the connection broke. For a session that has not started."""
         self.display, self.compare = kept.display, kept.compare
-        self.navigation.up, self.navigation.bookmarks = kept.up, kept.bookmarks
+        self.navigation.up, self.navigation.bookmarks, self.navigation.placed = kept.up, kept.bookmarks, True
 
     # What the panels call.
 
@@ -144,21 +167,16 @@ class Session:
         self.events.publish(LayerSelected(self.selected, self.gizmo))
         self.loop.request("change")
 
-    def notify(self, title: str, body: str = "", kind: str = "info") -> None:
+    def notify(self, title: str, body: str = "", kind: Literal["info", "warning", "error"] = "info") -> None:
         """Show a notification in this tab."""
-        self.events.publish(Notice(title, body, kind))  # pyright: ignore[reportArgumentType]
-        color = {"info": "blue", "warning": "yellow", "error": "red"}[kind]
+        self.events.publish(Notice(title, body, kind))
         seconds = 12.0 if kind == "error" else 5.0
-        self.client.add_notification(title, body, auto_close_seconds=seconds, color=color)  # pyright: ignore
+        self.client.add_notification(title, body, auto_close_seconds=seconds, color=COLORS[kind])
 
-    def attempt(self, action: Callable[[], object], title: str) -> bool:
-        """Run what a handle asks for; a refusal becomes a notification. True if it went well."""
-        try:
-            action()
-        except (ValueError, OSError, KeyError) as error:
-            self.notify(title, str(error.args[0] if isinstance(error, KeyError) else error), "error")
-            return False
-        return True
+    def refuse(self, error: Exception) -> None:
+        """Tell the person why what they asked for was not done; panels show again what stands."""
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        self.notify("Not done", text or type(error).__name__, "error")
 
     def camera(self, width: int | None = None, height: int | None = None) -> Camera:
         """The tab's camera, for a picture of the canvas's size or of another."""
@@ -174,8 +192,8 @@ class Session:
             layers = tuple(x for x in self.workspace.layers if x.visible)
         else:
             layers = tuple(replace(x, visible=True) for x in self.workspace.layers if x.key == key)
-        display = self.display if side == "a" or self.compare.display_b is None else self.compare.display_b
-        return images.View(layers, display)
+        own = None if side == "a" or self.compare.mode == "off" else self.compare.own_b
+        return images.View(layers, self.display if own is None else own.over(self.display))
 
     def subject(self) -> images.View | compare.Comparison:
         """What this tab shows: a view, or two compared."""
@@ -232,11 +250,15 @@ class Session:
         picture = drawn.pixels
         assert isinstance(picture, images.Picture)
         depth = None if picture.depth is None else _thin(picture.depth, picture.alpha)
+        if depth is not None and self._gizmo_distance() > MAX_SENT_DEPTH:
+            depth = None  # The browser's depth ends there and would hide the gizmo whole.
+        start = time.perf_counter()
         self.client.scene.set_background_image(
             picture.pixels, format="jpeg", jpeg_quality=JPEG_STILL if still else JPEG_MOVING, depth=depth
         )
         self.client.flush()
-        self.events.publish(FrameShown(drawn.width, drawn.height, still, drawn.stats, picture.legend))
+        stats = {**drawn.stats, "encode_ms": 1e3 * (time.perf_counter() - start)}
+        self.events.publish(FrameShown(drawn.width, drawn.height, still, stats, picture.legend))
         return self._answers.submit(self._wait_until_drawn)
 
     def failed(self, error: Exception) -> None:
@@ -246,18 +268,25 @@ class Session:
         self._last_error = (text, now)
         self.notify("This picture could not be rendered", text, "error")
 
+    def _gizmo_distance(self) -> float:
+        layer = self.selected_layer()
+        return 0.0 if layer is None else float(np.linalg.norm(self.navigation.camera().position - layer.position))
+
     def _wait_until_drawn(self) -> None:
         # A read from the browser's storage is answered in order behind the picture that was sent before it. A hidden
         # tab answers when it is looked at again, and until then nothing need be drawn for it.
         self.client.local_storage.get_item("h3d-frame")
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
-        if isinstance(event, LayersChanged):
-            keys = {layer.key for layer in event.after}
-            added = [x.key for x in event.after if x.key not in {y.key for y in event.before}]
-            if added or self.selected not in keys:
-                self.select(added[-1] if added else (event.after[-1].key if event.after else None))
-            self.loop.request("change")
+        keys = {layer.key for layer in event.after}
+        if self.selected not in keys:
+            self.select(event.after[-1].key if event.after else None)
+        # A side whose layer is gone shows everything again, and says so.
+        sides = {"layer_a": self.compare.layer_a, "layer_b": self.compare.layer_b}
+        gone = {side: None for side, key in sides.items() if key is not None and key not in keys}
+        if gone:
+            self.set_compare(**gone)
+        self.loop.request("change")
 
 
 def _sentence(metrics: compare.Metrics) -> str:

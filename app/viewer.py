@@ -22,7 +22,7 @@ from .panels.help import HelpPanel
 from .panels.layers import LayersPanel
 from .panels.stats import StatsPanel
 from .session import Kept, Session, Settings
-from .workspace.events import LayersChanged, WorkspaceEvent
+from .workspace.events import WorkspaceEvent
 from .workspace.folders import AllowedFolders
 from .workspace.workspace import Workspace
 
@@ -42,6 +42,7 @@ class Viewer:
         self.sessions: dict[int, Session] = {}
         self._left: deque[Kept] = deque(maxlen=16)  # of tabs that have gone, for those that come again
         self._lock = threading.Lock()
+        self._seen = {layer.key for layer in workspace.layers}
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
         server.gui.main_panel.dock_right()  # Beside the picture, not over it.
         server.scene.set_up_direction(settings.up)
@@ -56,20 +57,20 @@ class Viewer:
             session.close()
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
-        """New tabs look at the first scene; tabs that were empty fly to it."""
-        if not isinstance(event, LayersChanged) or event.before or not event.after:
-            return
-        for session in list(self.sessions.values()):
-            session.navigation.frame()
+        """Tabs that were empty fly to the first scene. One that comes back by undo is found where it was left."""
+        new = {layer.key for layer in event.after} - self._seen
+        self._seen |= new
+        if new and not event.before:
+            for session in list(self.sessions.values()):
+                session.navigation.reset(seconds=0.0)
 
     def _connect(self, client: viser.ClientHandle) -> None:
         session = Session(client, self.workspace, self.settings)
+        kept = self._kept_for(client)
+        if kept is not None:
+            session.resume(kept)
         with self._lock:
             self.sessions[client.client_id] = session
-            kept = next((k for k in self._left if np.allclose(k.position, client.camera.position)), None)
-            if kept is not None:
-                self._left = deque((k for k in self._left if k is not kept), maxlen=self._left.maxlen)
-                session.resume(kept)
         panels = [
             LayersPanel(session, self.opener),
             DisplayPanel(session),
@@ -86,10 +87,10 @@ class Viewer:
             with tabs.add_tab(panel.title):
                 panel.build()
         gizmo = Gizmo(session)
-        unsubscribe = [self.workspace.events.subscribe(panel.on_event) for panel in (layers, compare, gizmo)]
+        for panel in (layers, compare, gizmo):
+            session.at_close(self.workspace.events.subscribe(panel.on_event))
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)
-        session.on_close = lambda: [stop() for stop in unsubscribe]
         # What was opened or removed while the panels were being made is caught up with here.
         session.select(self.workspace.layers[-1].key if self.workspace.layers else None)
         register(session, table)
@@ -97,11 +98,29 @@ class Viewer:
         if kept is None:
             session.navigation.place_at_start()
         session.start()
+        if client.client_id not in self.server.get_clients():  # It left while its panels were being made.
+            self._disconnect(client)
+
+    def _kept_for(self, client: viser.ClientHandle) -> Kept | None:
+        """The state of the tab that this one was before its connection broke, by the camera that it still stands at.
+
+        A new tab stands where viser puts it, where no tab of ours stays. The old connection may not have ended yet.
+        """
+        position = client.camera.position
+        with self._lock:
+            for kept in self._left:
+                if np.allclose(kept.position, position):
+                    self._left = deque((k for k in self._left if k is not kept), maxlen=self._left.maxlen)
+                    return kept
+            for session in self.sessions.values():
+                if session.navigation.placed and np.allclose(session.client.camera.position, position):
+                    return session.kept()
+        return None
 
     def _disconnect(self, client: viser.ClientHandle) -> None:
         with self._lock:
             session = self.sessions.pop(client.client_id, None)
-            if session is not None:
+            if session is not None and session.navigation.placed:
                 self._left.append(session.kept())
         if session is not None:
             session.close()
@@ -118,14 +137,12 @@ class Viewer:
             last = (now, event.screen_pos)
             if near and now - then < DOUBLE_CLICK_SECONDS:
                 last = (0.0, (0.0, 0.0))
-                threading.Thread(
-                    target=session.navigation.pivot_at, args=event.screen_pos, name="pivot", daemon=True
-                ).start()
+                session.hands.do(session.navigation.pivot_at, *event.screen_pos)
 
         async def shift_click(event: viser.SceneClickEvent) -> None:
             if session.compare.mode == "wipe":
-                x, y = event.screen_pos
-                session.set_compare(split=x if session.compare.orientation == "vertical" else y)
+                (x, y), upright = event.screen_pos, session.compare.orientation == "vertical"
+                session.hands.do(lambda: session.set_compare(split=x if upright else y))
 
         session.client.scene.on_click()(cast(Any, plain_click))
         session.client.scene.on_click(modifier="shift")(cast(Any, shift_click))

@@ -43,3 +43,9 @@ class Display:
     """Gaussians nearer than this, in scene units along the view, are not drawn."""
     far_plane: float = 10000.0
     """Gaussians farther than this are not drawn."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.near_plane < self.far_plane:
+            raise ValueError(
+                f"near_plane {self.near_plane} and far_plane {self.far_plane}: must be 0 < near_plane < far_plane"
+            )

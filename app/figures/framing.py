@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +23,9 @@ DEFAULT_DIRECTION = (-0.5, -0.3, -0.85)
 FOV_Y_DEGREES = 45.0
 FILL = 0.9  # of the picture's half size that the scene may fill
 MAX_SAMPLES = 50_000
+
+
+_known_bounds: WeakKeyDictionary[Gaussians, tuple[np.ndarray, float]] = WeakKeyDictionary()  # Assets never change.
 
 
 def robust_bounds(asset: Gaussians) -> tuple[np.ndarray, float]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from h3d.app.figures import capture
@@ -14,7 +17,9 @@ from h3d.app.workspace.events import SessionEvent
 from h3d.app.workspace.folders import AllowedFolders
 from h3d.renderers import CancelFlag, Cancelled
 
-from .handles import note, on_press
+from .handles import ask, note, on_press
+
+logger = logging.getLogger(__name__)
 
 SIZES: dict[str, tuple[int, int] | None] = {
     "the tab's": None,
@@ -49,12 +54,14 @@ class CapturePanel:
         self.name = gui.add_text(
             "File", "capture.png", hint=f".png, or .npy for float depth; saved below {self.folders.text}"
         )
-        on_press(gui.add_button("Capture and download", color="green", hint="Key P"), self.download)
-        on_press(gui.add_button("Capture to the server's disk"), self.save)
+        on_press(self.session, gui.add_button("Capture and download", color="green", hint="Key P"), self.download)
+        on_press(self.session, gui.add_button("Capture to the server's disk"), self.save)
         self.progress = gui.add_progress_bar(0.0, visible=False)
         self.status = gui.add_html("")
-        on_press(gui.add_button("Cancel"), self.cancel.set)
-        on_press(gui.add_button("Command that renders this view", hint="Key Y"), self.show_command)
+        cancel = gui.add_button("Cancel")
+        cancel.on_click(lambda _: self.cancel.set())  # At once, whatever else is queued.
+        self.session.at_close(self.cancel.set)
+        on_press(self.session, gui.add_button("Command that renders this view", hint="Key Y"), self.show_command)
 
     def on_event(self, event: SessionEvent) -> None:
         del event  # A capture takes the state of the moment when it begins.
@@ -62,18 +69,21 @@ class CapturePanel:
     def download(self) -> None:
         """Capture into the browser's downloads."""
         name = Path(self.name.value).name or "capture.png"
+        folder = tempfile.TemporaryDirectory(prefix="h3d-capture-")
 
         def deliver(file: Path) -> None:
             self.session.client.send_file_download(name, file.read_bytes(), save_immediately=True)
 
-        folder = tempfile.TemporaryDirectory(prefix="h3d-capture-")
         self._start(Path(folder.name) / name, deliver, folder.cleanup)
 
     def save(self) -> None:
-        """Capture to a file below the allowed folders."""
-        self.session.attempt(
-            lambda: self._start(self.folders.resolve(self.name.value), lambda file: None, lambda: None), "Not captured"
-        )
+        """Capture to a file below the allowed folders; ask first if something is there."""
+        path = self.folders.resolve(self.name.value)
+        action = partial(self._start, path, lambda file: None, lambda: None)
+        if path.exists():
+            ask(self.session, f"Replace {path.name}?", f"{path.name} exists already.", "Replace it", action)
+        else:
+            action()
 
     def settings(self) -> tuple[CaptureSettings, int, int]:
         """What the handles ask for, and the size."""
@@ -101,35 +111,33 @@ class CapturePanel:
         gui = self.session.client.gui
         with gui.add_modal("The command that renders this view") as modal:
             gui.add_text("Command", command, multiline=True)
-            on_press(gui.add_button("Close"), modal.close)
+            if " --like " in command:
+                gui.add_html(note("No flags say all of this view: capture it first, the command follows that picture."))
+            on_press(self.session, gui.add_button("Close"), modal.close)
 
-    def _start(self, path: Path, deliver, cleanup) -> None:  # noqa: ANN001
-        if not self.busy.acquire(blocking=False):
-            self.session.notify("A capture is under way", "Wait for it or cancel it.", "warning")
-            return
-        self.cancel.clear()
+    def _start(self, path: Path, deliver: Callable[[Path], object], cleanup: Callable[[], object]) -> None:
+        """Capture in a thread of its own, one at a time."""
         settings, width, height = self.settings()
         subject, camera = self.session.subject(), self.session.camera(width, height)
+        if not self.busy.acquire(blocking=False):
+            cleanup()
+            raise ValueError("a capture is under way; wait for it or cancel it")
+        self.cancel.clear()
+        start = time.perf_counter()
 
         def run() -> None:
-            start = time.perf_counter()
             try:
                 self.progress.visible = True
-                capture.capture(
-                    subject,
-                    camera,
-                    settings,
-                    path,
-                    progress=lambda share: self._show_progress(share, start),
-                    cancel=self.cancel,
-                    backend=self.session.settings.backend,
-                )
+                backend, report = self.session.settings.backend, partial(self._show_progress, start)
+                capture.capture(subject, camera, settings, path, backend=backend, progress=report, cancel=self.cancel)
                 deliver(path)
                 self.session.notify(f"{path.name}: captured", f"{time.perf_counter() - start:.1f} s")
             except Cancelled:
                 self.session.notify("Capture cancelled")
-            except (OSError, ValueError) as error:
-                self.session.notify("Not captured", str(error), "error")
+            except Exception as error:
+                if not isinstance(error, (ValueError, OSError)):  # Those are sentences for the person.
+                    logger.exception("a capture failed")
+                self.session.notify("Not captured", str(error) or type(error).__name__, "error")
             finally:
                 self.progress.visible, self.status.content = False, ""
                 cleanup()
@@ -137,7 +145,7 @@ class CapturePanel:
 
         threading.Thread(target=run, name="capture", daemon=True).start()
 
-    def _show_progress(self, share: float, start: float) -> None:
+    def _show_progress(self, start: float, share: float) -> None:
         elapsed = time.perf_counter() - start
         self.progress.value = 100.0 * share
         if elapsed > 1.0 and share > 0:

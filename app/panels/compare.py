@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import get_args
+from dataclasses import asdict, replace
+from typing import Any, get_args
 
 from h3d.app.figures.display import Mode, Shape
 from h3d.app.session import Session
-from h3d.app.workspace.comparing import CompareMode
-from h3d.app.workspace.events import CompareChanged, LayersChanged, Measured, SessionEvent, WorkspaceEvent
+from h3d.app.workspace.comparing import CompareMode, OwnDisplay
+from h3d.app.workspace.events import (
+    CompareChanged,
+    DisplayChanged,
+    LayersChanged,
+    Measured,
+    SessionEvent,
+    WorkspaceEvent,
+)
 
-from .handles import note, on_person, on_press
+from .handles import note, on_choice, on_person, on_press, show
 from .layers import layer_label
 
 ALL = "all visible layers"
-SAME = "as A"
+OFF = "PSNR and SSIM of the two are measured when the picture is still."
+MEASURING = "measuring ..."
 
 
 class ComparePanel:
@@ -29,47 +37,47 @@ class ComparePanel:
         self.mode = gui.add_dropdown(
             "Mode", get_args(CompareMode), initial_value=settings.mode, hint="Key C walks through them."
         )
-        on_person(self.mode, lambda value: session.set_compare(mode=value))
+        on_person(self.session, self.mode, lambda value: session.set_compare(mode=value))
         self.split = gui.add_slider(
             "Line",
             min=0.0,
             max=1.0,
             step=0.005,
             initial_value=settings.split,
-            hint="Of the wipe. Arrow keys move it; shift-click on the picture puts it there.",
+            hint="Of the wipe. Keys I and O move it; shift-click on the picture puts it there.",
         )
-        on_person(self.split, lambda value: session.set_compare(split=float(value)))
+        on_person(self.session, self.split, lambda value: session.set_compare(split=float(value)))
         self.orientation = gui.add_dropdown("Line is", ("vertical", "horizontal"), initial_value=settings.orientation)
-        on_person(self.orientation, lambda value: session.set_compare(orientation=value))
+        on_person(self.session, self.orientation, lambda value: session.set_compare(orientation=value))
         self.show = gui.add_button_group("Flip shows (key X)", ("a", "b"))
-        self.show.on_click(lambda event: session.set_compare(show=event.target.value))
+        on_choice(session, self.show, lambda side: session.set_compare(show=side))
         self.sides = {}
         for side, title in (("layer_a", "A shows"), ("layer_b", "B shows")):
             handle = gui.add_dropdown(title, self._choices(), initial_value=ALL)
-            on_person(handle, lambda label, side=side: session.set_compare(**{side: self._key_of(label)}))
+            on_person(self.session, handle, lambda label, side=side: session.set_compare(**{side: self._key_of(label)}))
             self.sides[side] = handle
         with gui.add_folder("B is drawn", expand_by_default=True):
             self.own = gui.add_checkbox(
                 "With its own settings", False, hint="Off: B is drawn with the settings of the Display panel, as A is."
             )
-            on_person(self.own, self._toggle_own)
+            on_person(self.session, self.own, self._toggle_own)
             self.b_mode = gui.add_dropdown("B mode", get_args(Mode), initial_value="rgb")
             self.b_shape = gui.add_dropdown("B shape", get_args(Shape), initial_value="splats")
             self.b_degree = gui.add_slider("B SH degree", min=0, max=3, step=1, initial_value=3)
             self.b_scale = gui.add_slider("B splat scale", min=0.05, max=3.0, step=0.05, initial_value=1.0)
-            on_person(self.b_mode, lambda value: self._change_b(mode=value))
-            on_person(self.b_shape, lambda value: self._change_b(shape=value))
-            on_person(self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
-            on_person(self.b_scale, lambda value: self._change_b(splat_scale=float(value)))
-        on_press(gui.add_button("Swap A and B"), self.swap)
-        self.numbers = gui.add_html(note("PSNR and SSIM of the two are measured when the picture is still."))
+            on_person(self.session, self.b_mode, lambda value: self._change_b(mode=value))
+            on_person(self.session, self.b_shape, lambda value: self._change_b(shape=value))
+            on_person(self.session, self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
+            on_person(self.session, self.b_scale, lambda value: self._change_b(splat_scale=float(value)))
+        on_press(self.session, gui.add_button("Swap A and B"), self.swap)
+        self.numbers = gui.add_html(note(OFF))
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
-        if isinstance(event, CompareChanged):
-            self._show()
-        elif isinstance(event, LayersChanged):
+        if isinstance(event, LayersChanged):
             for handle in self.sides.values():
                 handle.options = self._choices()
+        if isinstance(event, CompareChanged | LayersChanged | DisplayChanged):
+            self.numbers.content = note(OFF if self.session.compare.mode == "off" else MEASURING)
             self._show()
         elif isinstance(event, Measured):
             self.numbers.content = note(event.text)
@@ -92,16 +100,20 @@ class ComparePanel:
         self.session.set_compare(split=min(max(self.session.compare.split + by, 0.0), 1.0))
 
     def swap(self) -> None:
-        """Exchange the layers of the two sides."""
-        settings = self.session.compare
-        self.session.set_compare(layer_a=settings.layer_b, layer_b=settings.layer_a)
+        """Exchange the two sides: their layers, and their settings where B has its own."""
+        settings, own = self.session.compare, self.session.compare.own_b
+        if own is not None:
+            mine = OwnDisplay.of(self.session.display)
+            self.session.set_display(**asdict(own))
+            own = mine
+        self.session.set_compare(layer_a=settings.layer_b, layer_b=settings.layer_a, own_b=own)
 
     def _toggle_own(self, own: bool) -> None:
-        self.session.set_compare(display_b=self.session.display if own else None)
+        self.session.set_compare(own_b=OwnDisplay.of(self.session.display) if own else None)
 
-    def _change_b(self, **changes: object) -> None:
-        base = self.session.compare.display_b or self.session.display
-        self.session.set_compare(display_b=replace(base, **changes))  # pyright: ignore[reportArgumentType]
+    def _change_b(self, **changes: Any) -> None:
+        base = self.session.compare.own_b or OwnDisplay.of(self.session.display)
+        self.session.set_compare(own_b=replace(base, **changes))
 
     def _choices(self) -> tuple[str, ...]:
         return (ALL, *(layer_label(layer) for layer in self.session.workspace.layers))
@@ -113,11 +125,19 @@ class ComparePanel:
         return next((layer_label(x) for x in self.session.workspace.layers if x.key == key), ALL)
 
     def _show(self) -> None:
-        settings = self.session.compare
-        self.mode.value, self.split.value, self.orientation.value = settings.mode, settings.split, settings.orientation
-        self.sides["layer_a"].value = self._label_of(settings.layer_a)
-        self.sides["layer_b"].value = self._label_of(settings.layer_b)
-        self.own.value = settings.display_b is not None
-        display = settings.display_b or self.session.display
-        self.b_mode.value, self.b_shape.value = display.mode, display.shape
-        self.b_degree.value, self.b_scale.value = display.sh_degree, display.splat_scale
+        session, settings = self.session, self.session.compare
+        own = settings.own_b or OwnDisplay.of(session.display)
+        values = [
+            (self.mode, settings.mode),
+            (self.split, settings.split),
+            (self.orientation, settings.orientation),
+            (self.sides["layer_a"], self._label_of(settings.layer_a)),
+            (self.sides["layer_b"], self._label_of(settings.layer_b)),
+            (self.own, settings.own_b is not None),
+            (self.b_mode, own.mode),
+            (self.b_shape, own.shape),
+            (self.b_degree, own.sh_degree),
+            (self.b_scale, own.splat_scale),
+        ]
+        for handle, value in values:
+            show(session, handle, value)

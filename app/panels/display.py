@@ -12,9 +12,9 @@ from typing import Any, get_args
 from h3d.app.figures import colormaps
 from h3d.app.figures.display import RANGES, Display, Mode, Shape
 from h3d.app.session import Session
-from h3d.app.workspace.events import DisplayChanged, FovChanged, FrameShown, SessionEvent
+from h3d.app.workspace.events import DisplayChanged, FovChanged, FrameShown, Notice, SessionEvent
 
-from .handles import on_person
+from .handles import on_person, show
 
 
 def field_docs(owner: type) -> dict[str, str]:
@@ -56,7 +56,7 @@ class DisplayPanel:
             else:
                 handle = gui.add_rgb(label, _to_bytes(value), hint=hint)
             self.handles[name] = handle
-            on_person(handle, lambda new, name=name: self._change(name, new))
+            on_person(self.session, handle, lambda new, name=name: self._change(name, new))
         fov = math.degrees(self.session.client.camera.fov)
         self.fov = gui.add_slider(
             "Field of view",
@@ -66,16 +66,16 @@ class DisplayPanel:
             initial_value=min(max(fov, 5.0), 120.0),
             hint="Vertical field of view of this tab's camera, in degrees.",
         )
-        on_person(self.fov, self.session.navigation.set_fov)
+        on_person(self.session, self.fov, self.session.navigation.set_fov)
         self.legend = gui.add_html("")
 
     def on_event(self, event: SessionEvent) -> None:
-        if isinstance(event, DisplayChanged):
+        if isinstance(event, DisplayChanged | Notice):  # A notice may say that a change was refused.
             for name, handle in self.handles.items():
-                value = getattr(event.after, name)
-                handle.value = _to_bytes(value) if name == "background" else value
+                value = getattr(self.session.display, name)
+                show(self.session, handle, _to_bytes(value) if name == "background" else value)
         elif isinstance(event, FovChanged):
-            self.fov.value = event.fov_y_degrees
+            show(self.session, self.fov, event.fov_y_degrees)
         elif isinstance(event, FrameShown) and event.still:
             self.legend.content = "" if event.legend is None else _legend(self.session.display.mode, *event.legend)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import viser
 
@@ -10,7 +12,9 @@ from h3d.app.opening import Opener
 from h3d.app.session import Session
 from h3d.models import formats
 
-from .handles import note, on_person, on_press
+from .handles import ask, note, on_person, on_press
+
+CHOOSE = "choose"
 
 
 class FilesPart:
@@ -30,11 +34,17 @@ class FilesPart:
             opener.upload(Path(file.name).name, file.content, session)
 
         path = gui.add_text("Path", "", hint=f"A file or folder below {opener.folders.text}")
-        on_press(gui.add_button("Open the path"), lambda: opener.typed(path.value, session))
+        on_press(session, gui.add_button("Open the path"), lambda: opener.typed(path.value, session))
         recent = {f"{i}. {_short(path)}": path for i, path in enumerate(opener.recent(), start=1)}
         if recent:
-            choice = gui.add_dropdown("Recent", ("choose", *recent), initial_value="choose")
-            on_person(choice, lambda label: label in recent and opener.known(recent[label], session))
+            choice: viser.GuiDropdownHandle[Any] = gui.add_dropdown("Recent", (CHOOSE, *recent), initial_value=CHOOSE)
+
+            def open_recent(label: str) -> None:
+                if label in recent:
+                    opener.known(recent[label], session)
+                choice.value = CHOOSE  # So that the same one can be chosen again.
+
+            on_person(session, choice, open_recent)
 
     def build_save(self) -> None:
         """Make the handles that save, in the current container."""
@@ -42,10 +52,18 @@ class FilesPart:
         suffix = gui.add_dropdown("Format", tuple(formats.WRITABLE), initial_value=".ply")
         gui.add_html(note("As it stands in the scene: transform applied, hidden Gaussians left out."))
         download = gui.add_button("Download")
-        on_press(download, lambda: opener.download(session.selected_layer(), suffix.value, session))
+        on_press(session, download, lambda: opener.download(session.selected_layer(), suffix.value, session))
         target = gui.add_text("Save as", "", hint=f"A path below {opener.folders.text}; the suffix decides the format.")
-        save = gui.add_button("Save on the server")
-        on_press(save, lambda: opener.save(session.selected_layer(), target.value, session))
+        on_press(session, gui.add_button("Save on the server"), lambda: self.save(target.value))
+
+    def save(self, text: str) -> None:
+        """Save the selected layer where was typed; ask first if something is there."""
+        path = self.opener.folders.resolve(text)
+        action = partial(self.opener.save, self.session.selected_layer(), path, self.session)
+        if path.exists():
+            ask(self.session, f"Replace {path.name}?", f"{path.name} exists already.", "Replace it", action)
+        else:
+            action()
 
 
 def _short(path: Path) -> str:

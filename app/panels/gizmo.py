@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-import numpy as np
 import viser
 
 from h3d.app.figures.framing import robust_bounds
@@ -13,15 +12,14 @@ from h3d.app.workspace.events import LayersChanged, LayerSelected, SessionEvent,
 
 
 class Gizmo:
-    """The selected layer's transform gizmo in one tab."""
-
-    title = ""
+    """Follows the selected layer, and moves it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.handle: viser.TransformControlsHandle | None = None
         self.key: int | None = None
-        self.drag = ""
+        self.drag = ""  # one name a drag, so that it is one step to undo
+        self.dragging = False
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
         if isinstance(event, LayersChanged | LayerSelected):
@@ -43,17 +41,20 @@ class Gizmo:
             )
             self.key = layer.key
             self.handle.on_update(self._moved)
-        elif not np.allclose(self.handle.position, layer.position) or not np.allclose(self.handle.wxyz, layer.wxyz):
+        elif not self.dragging:
             self.handle.position, self.handle.wxyz = layer.position, layer.wxyz
 
-    def _moved(self, event: viser.TransformControlsEvent) -> None:
+    async def _moved(self, event: viser.TransformControlsEvent) -> None:
+        """Note where the hand put it; the layer follows in the order of the drags."""
         if event.client is None or self.key is None:
             return
         if event.phase == "start" or not self.drag:
             self.drag = uuid.uuid4().hex
-        place = {"wxyz": tuple(map(float, event.target.wxyz)), "position": tuple(map(float, event.target.position))}
-        key, workspace = self.key, self.session.workspace
-        self.session.attempt(
-            lambda: workspace.change(key, f"place {workspace.layer(key).name}", merge_key=self.drag, **place),
-            "Not moved",
-        )
+        self.dragging = event.phase != "end"
+        wxyz, position = tuple(map(float, event.target.wxyz)), tuple(map(float, event.target.position))
+        self.session.hands.do(self._place, self.key, self.drag, wxyz, position)
+
+    def _place(self, key: int, drag: str, wxyz: tuple[float, ...], position: tuple[float, ...]) -> None:
+        workspace = self.session.workspace
+        cause = f"place {workspace.layer(key).name}"
+        workspace.change(key, cause, merge_key=drag, wxyz=wxyz, position=position)

@@ -13,6 +13,8 @@ MOUSE = [
     ("drag", "orbit"),
     ("right drag", "pan"),
     ("wheel", "closer, farther"),
+    ("W A S D Q E", "walk"),
+    ("arrows", "turn"),
     ("double click", "orbit about this point"),
     ("shift click", "wipe line here"),
     ("ctrl+K", "all commands by name"),

@@ -29,7 +29,7 @@ class StatsPanel:
     def build(self) -> None:
         """Make the handles in the current container."""
         self.text = self.session.client.gui.add_html(table([("pictures", "none yet")]))
-        self.session.client.gui.add_html(table([("backend", backends.describe())]))
+        self.session.client.gui.add_html(table([("backend", backends.describe(self.session.settings.backend))]))
 
     def on_event(self, event: SessionEvent) -> None:
         if isinstance(event, FrameShown):
@@ -53,7 +53,7 @@ class StatsPanel:
         total = sum(last.stats.get(stage + "_ms", 0.0) for stage in STAGES)
         rows = [
             ("picture", f"{last.width} x {last.height}{'' if last.still else ' (moving)'}"),
-            ("render", f"{total:.1f} ms"),
+            ("render", f"{total:.1f} ms; JPEG {last.stats.get('encode_ms', 0.0):.1f} ms"),
             ("stages", f"{stages} ms"),
             ("pictures/s", f"{rate:.1f}" if rate else "still"),
             ("drawn", f"{int(last.stats.get('visible', 0)):,} of {self._total():,} Gaussians"),

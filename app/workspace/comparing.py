@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from h3d.app.figures.display import Display
+from h3d.app.figures.display import Display, Mode, Shape
 
 CompareMode = Literal["off", "wipe", "side_by_side", "difference", "flip"]
+
+
+@dataclass(frozen=True)
+class OwnDisplay:
+    """The display settings that B may have of its own; all others are A's."""
+
+    mode: Mode = "rgb"
+    shape: Shape = "splats"
+    sh_degree: int = 3
+    splat_scale: float = 1.0
+
+    @classmethod
+    def of(cls, display: Display) -> OwnDisplay:
+        return cls(display.mode, display.shape, display.sh_degree, display.splat_scale)
+
+    def over(self, display: Display) -> Display:
+        """`display` with these in place of its own."""
+        return replace(display, **asdict(self))
 
 
 @dataclass(frozen=True)
@@ -17,7 +35,7 @@ class CompareSettings:
     mode: CompareMode = "off"
     layer_a: int | None = None  # a layer's key; None = all visible layers
     layer_b: int | None = None
-    display_b: Display | None = None  # None = as A
+    own_b: OwnDisplay | None = None  # None = drawn as A
     split: float = 0.5  # where the wipe's line stands, 0 = left or top
     orientation: Literal["vertical", "horizontal"] = "vertical"  # of the line
     show: Literal["a", "b"] = "a"  # which one the flip shows

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from h3d.app.figures.display import Display
@@ -33,20 +32,7 @@ class LayersChanged:
     cause: str
 
 
-@dataclass(frozen=True)
-class OpenStarted:
-    path: Path
-    bytes: int
-
-
-@dataclass(frozen=True)
-class OpenFinished:
-    path: Path
-    layer: Layer | None  # None: it failed
-    error: str = ""
-
-
-WorkspaceEvent = LayersChanged | OpenStarted | OpenFinished
+WorkspaceEvent = LayersChanged
 
 
 # Of one tab.
@@ -73,6 +59,11 @@ class LayerSelected:
 @dataclass(frozen=True)
 class FovChanged:
     fov_y_degrees: float
+
+
+@dataclass(frozen=True)
+class UpChanged:
+    up: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,15 @@ class Notice:
 
 
 SessionEvent = (
-    DisplayChanged | CompareChanged | LayerSelected | FovChanged | FrameShown | FrameAcknowledged | Measured | Notice
+    DisplayChanged
+    | CompareChanged
+    | LayerSelected
+    | FovChanged
+    | UpChanged
+    | FrameShown
+    | FrameAcknowledged
+    | Measured
+    | Notice
 )
 
 Event = TypeVar("Event")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 
 from .scene import Layer
+
+MERGE_SECONDS = 2.0  # a pause longer than this begins a new step
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class Edit:
     name: str
     before: tuple[Layer, ...]
     after: tuple[Layer, ...]
-    merge_key: str = ""  # edits in a row with the same key become one step (a drag, a typed name)
+    merge_key: str = ""  # edits in a row with the same key become one step (a drag, a name being typed)
+    at: float = field(default_factory=time.monotonic)
 
 
 class History:
@@ -29,8 +33,9 @@ class History:
         """Add a step; what was undone is forgotten."""
         self._undone.clear()
         last = self._done[-1] if self._done else None
-        if last is not None and edit.merge_key and last.merge_key == edit.merge_key:
-            self._done[-1] = Edit(edit.name, last.before, edit.after, edit.merge_key)
+        same = last is not None and edit.merge_key != "" and last.merge_key == edit.merge_key
+        if last is not None and same and edit.at - last.at < MERGE_SECONDS:
+            self._done[-1] = replace(edit, before=last.before)
         else:
             self._done.append(edit)
         while len(self._done) > self.max_edits or (len(self._done) > 1 and self._bytes(edit.after) > self.max_bytes):
@@ -54,5 +59,6 @@ class History:
 
     def _bytes(self, current: tuple[Layer, ...]) -> int:
         alive = {id(layer.asset) for layer in current}
-        held = {id(layer.asset): layer.asset for edit in self._done for layer in (*edit.before, *edit.after)}
+        edits = (*self._done, *self._undone)
+        held = {id(layer.asset): layer.asset for edit in edits for layer in (*edit.before, *edit.after)}
         return sum(asset.nbytes for key, asset in held.items() if key not in alive)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
+import time
+import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from h3d.models import formats
 from h3d.models.gaussians import Gaussians
 
-from .events import Channel, LayersChanged, OpenFinished, OpenStarted, WorkspaceEvent
+from .events import Channel, LayersChanged, WorkspaceEvent
 from .history import Edit, History
 from .recent import RecentScenes
 from .scene import Layer
@@ -37,7 +41,8 @@ class Workspace:
         self._lock = threading.RLock()
         self._layers: tuple[Layer, ...] = ()
         self._keys = itertools.count(1)
-        self._saved: dict[int, Layer] = {}  # by key: the layer as it is on disk
+        self._saved: dict[int, _Saved] = {}  # by key: what is on disk
+        self._bytes_per_second: dict[str, float] = {}  # by suffix: how fast such files were read so far
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -62,18 +67,19 @@ class Workspace:
         """
         path = path.expanduser()
         source = formats.find_scene(path) if path.is_dir() else path
-        self.events.publish(OpenStarted(source, _bytes_on_disk(source)))
-        try:
-            asset = formats.read(source)
-            layer = self.add(_name_of(source), asset, path=source, sha256=formats.sha256(source))
-        except Exception as error:
-            self.events.publish(OpenFinished(source, None, str(error)))
-            raise
-        self._saved[layer.key] = layer
+        start = time.perf_counter()
+        asset = formats.read(source)
+        layer = self.add(_name_of(source), asset, path=source, sha256=formats.sha256(source))
+        self._bytes_per_second[source.suffix] = _bytes_on_disk(source) / max(time.perf_counter() - start, 1e-3)
+        self._saved[layer.key] = _Saved.of(layer)
         if self.recent is not None:
             self.recent.add(source)
-        self.events.publish(OpenFinished(source, layer))
         return layer
+
+    def expected_seconds(self, path: Path) -> float | None:
+        """How long reading `path` will take, from files of its kind that were read before; None before the first."""
+        rate = self._bytes_per_second.get(path.suffix)
+        return None if rate is None else _bytes_on_disk(path) / rate
 
     def add(self, name: str, asset: Gaussians, *, path: Path | None = None, sha256: str = "") -> Layer:
         """Add an asset as the last layer."""
@@ -86,6 +92,7 @@ class Workspace:
         """Replace fields of one layer; `cause` is what undo calls it.
 
         Raises:
+            ValueError: a number of the place is not finite, or the scale not above 0.
             LockedError: the layer is locked and something other than `locked`, `visible` or `name` would change.
         """
         with self._lock:
@@ -93,7 +100,8 @@ class Workspace:
             if layer.locked and not set(fields) <= {"locked", "visible", "name"}:
                 raise LockedError(f"{layer.name} is locked; unlock it first to {cause}")
             changed = replace(layer, **fields)
-            if changed != layer:
+            _check_place(changed)
+            if changed != layer or changed.hidden_rows is not layer.hidden_rows:
                 self._set(cause, tuple(changed if x.key == key else x for x in self._layers), merge_key)
         return changed
 
@@ -135,12 +143,12 @@ class Workspace:
         layer = self.layer(key)
         asset = placed_asset(layer)
         formats.write(path, asset)
-        self._saved[key] = layer
+        self._saved[key] = _Saved.of(layer)
         return asset
 
     def unsaved(self) -> tuple[Layer, ...]:
         """Layers whose rows or place differ from what is on disk."""
-        return tuple(layer for layer in self._layers if not _same_content(layer, self._saved.get(layer.key)))
+        return tuple(x for x in self._layers if x.key not in self._saved or not self._saved[x.key].holds(x))
 
     def _set(self, cause: str, layers: tuple[Layer, ...], merge_key: str = "") -> None:
         before = self._layers
@@ -170,10 +178,30 @@ def placed_asset(layer: Layer) -> Gaussians:
     return asset
 
 
-def _same_content(layer: Layer, saved: Layer | None) -> bool:
-    if saved is None or layer.asset is not saved.asset or layer.hidden_rows is not saved.hidden_rows:
-        return False
-    return (layer.wxyz, layer.position, layer.scale) == (saved.wxyz, saved.position, saved.scale)
+@dataclass(frozen=True)
+class _Saved:
+    """What of a layer is on disk; it holds no rows, or removed layers would stay in memory."""
+
+    asset: weakref.ref[Gaussians]
+    hidden_rows: weakref.ref[torch.Tensor] | None
+    place: tuple[object, ...]
+
+    @classmethod
+    def of(cls, layer: Layer) -> _Saved:
+        hidden = None if layer.hidden_rows is None else weakref.ref(layer.hidden_rows)
+        return cls(weakref.ref(layer.asset), hidden, (layer.wxyz, layer.position, layer.scale))
+
+    def holds(self, layer: Layer) -> bool:
+        hidden = None if self.hidden_rows is None else self.hidden_rows()
+        same_rows = self.asset() is layer.asset and hidden is layer.hidden_rows
+        return same_rows and self.place == (layer.wxyz, layer.position, layer.scale)
+
+
+def _check_place(layer: Layer) -> None:
+    if not (math.isfinite(layer.scale) and layer.scale > 0.0):
+        raise ValueError(f"{layer.name}: scale {layer.scale}; must be finite and above 0")
+    if not all(map(math.isfinite, (*layer.position, *layer.wxyz))) or not any(layer.wxyz):
+        raise ValueError(f"{layer.name}: position {layer.position}, wxyz {layer.wxyz}; must be finite, wxyz not all 0")
 
 
 def _bytes_on_disk(path: Path) -> int:

@@ -30,6 +30,7 @@ class Recorder:
         self.gate.set()
         self.changed = threading.Condition()
         self.fail_next = False
+        self.fail_next_show = False
 
     def full_size(self):
         return 640, 360
@@ -55,6 +56,9 @@ class Recorder:
         return Drawn((camera, still), width, height, {})
 
     def show(self, drawn, *, still):
+        if self.fail_next_show:
+            self.fail_next_show = False
+            raise RuntimeError("the line broke")
         answer: Future[None] = Future()
         with self.changed:
             self.shown.append(drawn.pixels)
@@ -169,6 +173,18 @@ def test_a_picture_that_fails_is_reported_and_the_next_one_comes(running):
     recorder.fail_next = True
     loop.request("change")
     recorder.until(lambda: len(recorder.errors) == 1)
+    loop.request("change")
+    recorder.until(lambda: len(recorder.shown) >= 1)
+
+
+def test_pictures_that_could_not_be_sent_take_no_room_on_the_line(running):
+    recorder = Recorder()
+    loop = running(recorder)
+    for failures in range(1, 4):
+        recorder.fail_next_show = True
+        loop.request("change")
+        recorder.until(lambda failures=failures: len(recorder.errors) == failures)
+    assert loop.in_flight == 0
     loop.request("change")
     recorder.until(lambda: len(recorder.shown) >= 1)
 

@@ -137,7 +137,7 @@ def test_the_wipe_shows_one_layer_on_each_side_and_follows_its_keys(page):
     )
     edge = np.flatnonzero((halves[..., 0] > halves[..., 1] + 60).any(axis=0)).max()
     for _ in range(5):
-        press(page, "ArrowLeft")
+        press(page, "i")
     wait_until(
         page,
         lambda image: np.flatnonzero((image[..., 0] > image[..., 1] + 60).any(axis=0)).max(initial=0) < edge - 20,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
-from h3d.app.workspace.events import Channel, LayersChanged, OpenFinished, OpenStarted
+from h3d.app.workspace.events import Channel, LayersChanged
+from h3d.app.workspace.history import History
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import LockedError, Workspace, placed_asset
 from h3d.models import formats
@@ -95,26 +99,51 @@ def test_a_duplicate_shares_rows_and_has_its_own_place(workspace: Workspace):
     assert workspace.layer(layer.key).position == (0.0, 0.0, 0.0)
 
 
-def test_opening_tells_when_it_begins_and_ends(workspace: Workspace, tmp_path):
+def test_opening_is_an_event_and_the_layer_carries_name_and_hash(workspace: Workspace, tmp_path):
     path = tmp_path / "a.ply"
     formats.write(path, some_gaussians())
     heard: list[object] = []
     workspace.events.subscribe(heard.append)
     layer = workspace.open(path)
-    assert [type(event) for event in heard] == [OpenStarted, LayersChanged, OpenFinished]
+    assert heard == [LayersChanged((), (layer,), "add a")]
     assert layer.name == "a" and layer.sha256 == formats.sha256(path) and len(layer.asset) == 5
+    assert (workspace.expected_seconds(path) or 0.0) > 0.0
 
 
-def test_a_bad_file_changes_nothing_and_says_so(workspace: Workspace, tmp_path):
+def test_a_bad_file_changes_nothing(workspace: Workspace, tmp_path):
     path = tmp_path / "bad.ply"
     path.write_bytes(b"ply\nnonsense")
-    heard: list[object] = []
-    workspace.events.subscribe(heard.append)
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match="bad.ply"):
         workspace.open(path)
-    assert workspace.layers == ()
-    finished = heard[-1]
-    assert isinstance(finished, OpenFinished) and finished.layer is None and "bad.ply" in finished.error
+    assert workspace.layers == () and workspace.undo() is None
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.0}, {"scale": float("nan")}, {"position": (0.0, float("inf"), 0.0)}])
+def test_a_place_that_cannot_be_drawn_is_refused(workspace: Workspace, change):
+    layer = workspace.add("one", some_gaussians())
+    with pytest.raises(ValueError, match="one: .*must be finite"):
+        workspace.change(layer.key, "place", **change)
+    assert workspace.layers == (layer,)
+
+
+def test_hiding_rows_is_a_step_of_its_own(workspace: Workspace):
+    layer = workspace.add("one", some_gaussians())
+    workspace.change(layer.key, "hide rows", hidden_rows=torch.tensor([True, False, False, False, False]))
+    assert workspace.layers[0].hidden_rows is not None
+    workspace.undo()
+    assert workspace.layers[0].hidden_rows is None
+
+
+def test_a_removed_layer_that_is_not_in_the_history_leaves_memory(workspace: Workspace, tmp_path):
+    path = tmp_path / "a.ply"
+    formats.write(path, some_gaussians())
+    layer = workspace.open(path)
+    alive = weakref.ref(layer.asset)
+    workspace.remove(layer.key)
+    del layer
+    workspace.history = History()
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_layer_is_unsaved_until_it_is_written_and_after_it_was_moved(workspace: Workspace, tmp_path):
