@@ -265,3 +265,145 @@ def test_a_tab_whose_connection_broke_gets_its_camera_and_settings_back(connect,
     again = connect(view=view)
     picture_where(again, lambda p: is_still(p) and p[:5, :5].min() > 240, "its settings were lost")
     assert again.view.position == pytest.approx(view.position), "its camera was moved"
+
+
+def session_of(viewer: Viewer):
+    return next(iter(viewer.sessions.values()))
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Poll a state that no message tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.02)
+
+
+def test_the_last_value_of_a_quick_slider_stays_in_every_tab(connect, viewer: Viewer):
+    one, two = connect(), connect()
+    for tab in (one, two):
+        picture_where(tab, is_still, "no picture")
+    for step in range(30):
+        one.set_gui("Scale", 1.0 + step / 10.0)
+    until(lambda: viewer.workspace.layers[0].scale == 3.9, "the last value was lost")
+    one.wait_until(lambda page: page.find("Scale").value == 3.9, "the hand's own tab was pushed back")
+    two.wait_until(lambda page: page.find("Scale").value == 3.9, "the other tab does not show it")
+    viewer.workspace.undo()
+    assert viewer.workspace.layers[0].scale == 1.0, "a drag is one step to undo"
+
+
+def test_a_gizmo_drag_places_the_layer_and_is_one_step(connect, viewer: Viewer):
+    tab = connect()
+    tab.set_gui("Gizmo", True)
+    tab.wait_until(lambda page: "/gizmo" in page.nodes, "the gizmo did not come")
+    of = {"name": "/gizmo", "owner": tab.page.nodes["/gizmo"]["owner"]}
+    tab.send({"type": "TransformControlsDragStartMessage", **of})
+    for step in range(1, 11):
+        place = {"wxyz": [1.0, 0.0, 0.0, 0.0], "position": [0.1 * step, 0.0, 0.0]}
+        tab.send({"type": "TransformControlsUpdateMessage", **of, **place})
+    tab.send({"type": "TransformControlsDragEndMessage", **of})
+    until(lambda: viewer.workspace.layers[0].position == (1.0, 0.0, 0.0), "the layer did not follow")
+    viewer.workspace.undo()
+    assert viewer.workspace.layers[0].position == (0.0, 0.0, 0.0)
+
+
+def test_a_held_key_duplicates_once(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, is_still, "no picture")
+    for _ in range(6):
+        tab.trigger_command("Duplicate the layer")
+    tab.trigger_command("Show alpha")
+    until(lambda: session_of(viewer).display.mode == "alpha", "the queue stands still")
+    assert len(viewer.workspace.layers) == 2
+
+
+def test_a_locked_layer_stays_and_its_handles_go_back(connect, viewer: Viewer):
+    tab = connect()
+    tab.set_gui("Locked", True)
+    tab.set_gui("Scale", 2.0)
+    tab.wait_until(lambda page: any("is locked" in n.body for n in page.notifications.values()), "no refusal")
+    tab.wait_until(lambda page: page.find("Scale").value == 1.0, "the handle shows what was refused")
+    assert viewer.workspace.layers[0].scale == 1.0
+
+
+def test_a_comparison_whose_layer_is_removed_shows_everything_and_says_so(connect, viewer: Viewer, folder: Path):
+    green = viewer.workspace.open(folder / "green.ply")
+    tab = connect()
+    tab.set_gui("B shows", "2. green")
+    tab.trigger_command("Compare: next mode")
+    until(lambda: session_of(viewer).compare.layer_b == green.key, "B was not chosen")
+    viewer.workspace.remove(green.key)
+    until(lambda: session_of(viewer).compare.layer_b is None, "B still points at a layer that is gone")
+    tab.wait_until(lambda page: page.find("B shows").value == "all visible layers", "the panel says otherwise")
+
+
+def test_b_with_its_own_mode_keeps_the_background_of_the_tab_and_swaps(connect, viewer: Viewer):
+    tab = connect()
+    tab.set_gui("With its own settings", True)
+    tab.set_gui("B mode", "alpha")
+    tab.trigger_command("Compare: next mode")
+    tab.set_gui("Background", (255, 255, 255))
+    until(lambda: session_of(viewer).view("b").display.background == (1.0, 1.0, 1.0), "B keeps an old background")
+    assert session_of(viewer).view("b").display.mode == "alpha"
+    tab.click("Swap A and B")
+    until(lambda: session_of(viewer).view("a").display.mode == "alpha", "A did not get B's mode")
+    assert session_of(viewer).view("b").display.mode == "rgb"
+
+
+def test_an_impossible_capture_is_a_sentence_and_the_next_one_works(connect, viewer: Viewer):
+    tab = connect()
+    tab.set_gui("Size", "own")
+    tab.set_gui("Width (own)", 0)
+    tab.click("Capture and download")
+    tab.wait_until(lambda page: any("width=0" in n.body for n in page.notifications.values()), "no sentence")
+    tab.set_gui("Width (own)", 64)
+    tab.set_gui("Height (own)", 48)
+    tab.click("Capture and download")
+    tab.wait_until(lambda page: "capture.png" in page.downloads, "the next capture did not arrive", PATIENCE)
+
+
+def test_a_tab_that_closes_ends_its_capture(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, is_still, "no picture")
+    tab.set_gui("Size", "own")
+    tab.set_gui("Width (own)", 16000)
+    tab.set_gui("Height (own)", 16000)
+    tab.click("Capture and download")
+    until(lambda: any(t.name == "capture" for t in threading.enumerate()), "the capture did not begin")
+    tab.close()
+    until(lambda: not any(t.name == "capture" for t in threading.enumerate()), "the capture goes on")
+
+
+def test_a_file_that_exists_is_replaced_only_after_a_question(connect, viewer: Viewer, folder: Path):
+    before = (folder / "green.ply").read_bytes()
+    tab = connect()
+    tab.set_gui("Save as", "green.ply")
+    tab.click("Save on the server")
+    control = tab.control("Replace it", PATIENCE)
+    assert (folder / "green.ply").read_bytes() == before
+    tab.click(control.label)
+    until(lambda: (folder / "green.ply").read_bytes() != before, "it was not replaced after the answer")
+
+
+def test_tabs_that_come_and_go_leave_nothing_behind(connect, viewer: Viewer):
+    picture_where(connect(), is_still, "no picture")
+    until(lambda: len(viewer.sessions) == 1, "one tab")
+    subscribers, threads = len(viewer.workspace.events._subscribers), threading.active_count()
+    for _ in range(8):
+        connect().close()
+    until(lambda: len(viewer.sessions) == 1, "sessions of closed tabs are left")
+    until(lambda: len(viewer.workspace.events._subscribers) == subscribers, "subscribers of closed tabs are left")
+    names = ("render-loop", "hands", "acknowledge", "flight")
+    until(lambda: sum(t.name.startswith(names) for t in threading.enumerate()) <= 4, "threads of closed tabs are left")
+    assert threads > 0
+
+
+def test_undoing_the_removal_of_the_only_layer_leaves_the_camera_where_it_was(connect, viewer: Viewer):
+    tab = connect()
+    picture_where(tab, is_still, "no picture")
+    tab.move_camera(position=(0.0, -1.0, -9.0))
+    tab.trigger_command("Remove the layer")
+    until(lambda: not viewer.workspace.layers, "not removed")
+    viewer.workspace.undo()
+    picture_where(tab, lambda p: is_still(p) and share(p, 0) > 0.005, "the layer did not come back")
+    assert tab.view.position == pytest.approx((0.0, -1.0, -9.0))
