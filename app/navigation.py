@@ -72,7 +72,7 @@ class Navigation:
 
     def frame(self, layers: tuple[Layer, ...] | None = None) -> None:
         """Fly to where the whole scene, or the given layers, are in view."""
-        framed = self._framed(layers, -self.camera().forward)
+        framed = self._framed(layers, -self.camera().forward, float(self._client.camera.fov))
         if framed is not None:
             self._reach(layers)
             self.goto(framed[0], distance=framed[1])
@@ -102,7 +102,7 @@ class Navigation:
 
     def _start(self) -> tuple[Camera, float] | None:
         """Where a new tab begins, and how far ahead its pivot lies; None while the scene is empty."""
-        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION))
+        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION), math.radians(framing.FOV_Y_DEGREES))
         camera = self._session.settings.camera
         if framed is None or camera is None:
             return framed
@@ -121,13 +121,14 @@ class Navigation:
         else:
             handle.min_orbit_distance, handle.max_orbit_distance = 1e-3 * radius, 1e4 * radius
 
-    def _framed(self, layers: tuple[Layer, ...] | None, direction: np.ndarray) -> tuple[Camera, float] | None:
+    def _framed(
+        self, layers: tuple[Layer, ...] | None, direction: np.ndarray, fov: float
+    ) -> tuple[Camera, float] | None:
         """A camera with the layers (None: all visible ones) in view, and its distance from their centre."""
         layers = tuple(replace(x, visible=True) for x in layers) if layers else self._session.workspace.layers
         if framing.scene_bounds(layers) is None:
             return None
         width, height = self._session.full_size()
-        fov = float(self._client.camera.fov)
         camera = framing.frame_camera(
             layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
         )
