@@ -55,8 +55,10 @@ def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
 def connect(viewer: Viewer) -> Iterator[Callable[..., ViserClient]]:
     tabs: list[ViserClient] = []
 
-    def open_tab(**options) -> ViserClient:
-        tabs.append(ViserClient(viewer.url, options.pop("view", View(**SIZE)), **options))  # type: ignore[attr-defined]
+    def open_tab(view: View = View(**SIZE), *, ready: bool = True) -> ViserClient:
+        tabs.append(ViserClient(viewer.url, view))  # type: ignore[attr-defined]
+        if ready:  # Clicks are bound last: then all panels stand, and nobody's hand was faster than them.
+            tabs[-1].wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
         return tabs[-1]
 
     yield open_tab
@@ -390,7 +392,7 @@ def test_tabs_that_come_and_go_leave_nothing_behind(connect, viewer: Viewer):
     until(lambda: len(viewer.sessions) == 1, "one tab")
     subscribers, threads = len(viewer.workspace.events._subscribers), threading.active_count()
     for _ in range(8):
-        connect().close()
+        connect(ready=False).close()
     until(lambda: len(viewer.sessions) == 1, "sessions of closed tabs are left")
     until(lambda: len(viewer.workspace.events._subscribers) == subscribers, "subscribers of closed tabs are left")
     names = ("render-loop", "hands", "acknowledge", "flight")
