@@ -16,6 +16,7 @@ import pytest
 from balls import ball
 
 from h3d.app.guard import start_guarded_server
+from h3d.app.panels.layers import layer_label
 from h3d.app.session import Settings
 from h3d.app.viewer import Viewer
 from h3d.app.viser_client import View, ViserClient
@@ -26,7 +27,6 @@ from h3d.models import formats
 
 RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1)
 PATIENCE = 20.0
-SIZE = {"width": 320, "height": 180}
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
 def connect(viewer: Viewer) -> Iterator[Callable[..., ViserClient]]:
     tabs: list[ViserClient] = []
 
-    def open_tab(view: View = View(**SIZE), *, ready: bool = True) -> ViserClient:
-        tabs.append(ViserClient(viewer.url, view))  # type: ignore[attr-defined]
+    def open_tab(view: View | None = None, *, ready: bool = True) -> ViserClient:
+        tabs.append(ViserClient(viewer.url, view or View(width=320, height=180)))  # type: ignore[attr-defined]
         if ready:  # Clicks are bound last: then all panels stand, and nobody's hand was faster than them.
             tabs[-1].wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
         return tabs[-1]
@@ -187,7 +187,10 @@ def test_text_from_a_file_name_reaches_the_page_escaped(connect, viewer: Viewer,
     tab = connect()
     nasty = folder / "<img src=x onerror=alert(1)>.ply"
     nasty.write_bytes((folder / "red.ply").read_bytes())
-    viewer.workspace.open(nasty)
+    layer = viewer.workspace.open(nasty)
+    label = layer_label(layer)
+    tab.wait_until(lambda page: label in page.find("Layer").props["options"], "the layer is not offered")
+    tab.set_gui("Layer", label)
     tab.wait_until(lambda page: any("onerror" in html for html in texts(page)), "the layer was never described")
     assert not any("<img" in html for html in texts(tab.page))
 
