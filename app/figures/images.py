@@ -27,43 +27,13 @@ from h3d.renderers.cameras import Camera
 
 from . import colormaps
 from .display import Display
+from .pictures import Legend, Picture, Tile, View
 
 Rect = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the picture; x1 and y1 are one past the last."""
 Backend = Literal["auto", "cpu", "cuda"]
-Legend = tuple[str, float, float]
-"""What a colour bar says: its label, and the values at its two ends."""
-
 RANGE_SIDE = 160  # pixels of the longer side of the small picture that a depth range is measured on
 HEAT_SIDE = 1280  # most pixels of the longer side of the picture that contributions are measured on
-
-
-@dataclass(frozen=True)
-class View:
-    """What is looked at, and how."""
-
-    layers: tuple[Layer, ...]
-    display: Display = Display()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished picture over the display's background."""
-
-    pixels: np.ndarray  # [h, w, 3] uint8
-    alpha: np.ndarray | None = None  # [h, w] float32
-    depth: np.ndarray | None = None  # [h, w] float32, expected depth along the view axis, 0 where nothing is
-    stats: dict[str, float] | None = None  # the rasteriser's own: visible, intersections, milliseconds by stage
-    legend: Legend | None = None
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of a picture over nothing: colours are premultiplied by alpha."""
-
-    rgb: np.ndarray  # [h, w, 3] float32
-    alpha: np.ndarray  # [h, w] float32
-    depth: np.ndarray | None = None  # [h, w] float32
 
 
 @dataclass(frozen=True)
