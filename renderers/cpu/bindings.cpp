@@ -2,7 +2,8 @@
 //
 // This file and cpu_features.cpp are compiled without the kernels' CPU flags, so that importing the module is safe on any
 // CPU; the Python side asks missing_features() before the first kernel.
-#include <nanobind/nanobind.h>
+#include "bindings.h"
+
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
@@ -180,6 +181,9 @@ NB_MODULE(_kernels, m) {
     bind_scene(m);
     bind_settings(m);
     bind_targets(m);
+    bind_encoding(m);
+    bind_fields(m);
+    bind_adam(m);
     m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a);
     m.def("compiled_features", &compiled_features);
     m.def("missing_features", &missing_features);

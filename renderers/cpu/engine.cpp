@@ -11,21 +11,6 @@ namespace {
 Engine* engine = nullptr;
 std::once_flag* once = new std::once_flag;
 
-class HeldTurn {
-public:
-    HeldTurn(Turn& turn, const Cancel& cancel) : turn_(turn), held_(turn.take(cancel)) {}
-    ~HeldTurn() {
-        if (held_) turn_.pass();
-    }
-    HeldTurn(const HeldTurn&) = delete;
-    HeldTurn& operator=(const HeldTurn&) = delete;
-    bool held() const { return held_; }
-
-private:
-    Turn& turn_;
-    bool held_;
-};
-
 }  // namespace
 
 Engine::Engine() : pool_(std::max(static_cast<int>(std::thread::hardware_concurrency()), 1)) {}

@@ -17,6 +17,13 @@ public:
     void set_threads(int threads);
     // False when cancelled, while waiting for its turn or later.
     bool rasterize(const Frame& frame, Stats& stats);
+    // Calls work(pool) when this caller's turn has come, and gives what it returns: true when all was done. False when
+    // cancelled while waiting.
+    template <class F>
+    bool run(const Cancel& cancel, F&& work) {
+        const HeldTurn turn(turn_, cancel);
+        return turn.held() && work(pool_);
+    }
     size_t scratch_bytes();
     void release_scratch();
 

@@ -83,4 +83,20 @@ private:
     uint64_t next_ticket_ = 0;
 };
 
+// A turn that is passed on at the end of the block; not held when the caller was cancelled while waiting.
+class HeldTurn {
+public:
+    HeldTurn(Turn& turn, const Cancel& cancel) : turn_(turn), held_(turn.take(cancel)) {}
+    ~HeldTurn() {
+        if (held_) turn_.pass();
+    }
+    HeldTurn(const HeldTurn&) = delete;
+    HeldTurn& operator=(const HeldTurn&) = delete;
+    bool held() const { return held_; }
+
+private:
+    Turn& turn_;
+    bool held_;
+};
+
 }  // namespace h3d

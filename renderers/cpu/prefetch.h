@@ -14,4 +14,13 @@ inline void prefetch(const void* p, size_t bytes) {
 #endif
 }
 
+// For what lies within one line of the cache.
+inline void prefetch(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(p);
+#else
+    (void)p;
+#endif
+}
+
 }  // namespace h3d

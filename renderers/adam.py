@@ -1,0 +1,95 @@
+"""The door to Adam for arrays of which a batch touches a part, with a running average of the values for display.
+
+N rows of F values. Differs from the textbook: every row counts its own steps, rows whose gradient is all zero can be
+skipped whole (hash tables), L2 is added to the gradient (networks). The average of a skipped row is made up for when
+the row is next touched or looked at: its value stood still, so that the same numbers come out as with no row skipped.
+Source: Kingma and Ba 2015; Mueller et al. 2022, section 4; betas and epsilon are Instant-NGP's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+from .backends import kernels
+from .shapes import check
+
+BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
+
+
+@dataclass(frozen=True)
+class AdamOptions:
+    """How one step is made."""
+
+    learning_rate: float = 1e-2
+    l2: float = 0.0
+    """Pull towards zero, added to the gradient as this times the value."""
+    decay: float = 0.95
+    """Of the running average: the share of it that a step keeps."""
+    skip_zero_rows: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class AdamRows:
+    """One array and all that moves with it, contiguous, changed in place."""
+
+    values: torch.Tensor  # [N, F] float32, what is optimised
+    first: torch.Tensor  # [N, F] mean of the gradients
+    second: torch.Tensor  # [N, F] mean of their squares
+    average: torch.Tensor  # [N, F] running average of the values, as of the row's last step
+    counts: torch.Tensor  # [N] int32, steps that the row has made
+    last: torch.Tensor  # [N] int32, the run's step at which it last moved
+
+    @staticmethod
+    def of(values: torch.Tensor) -> AdamRows:  # [N, F]
+        """A copy of `values` before the first step."""
+        rows = torch.zeros(values.shape[0], dtype=torch.int32)
+        zeros = torch.zeros_like(values)
+        return AdamRows(values.clone(), zeros, zeros.clone(), values.clone(), rows, rows.clone())
+
+    def averaged(self, step: int, decay: float) -> torch.Tensor:  # [N, F]
+        """The running average as of the run's step `step`, a new array."""
+        missed = (step - self.last).float()
+        return torch.lerp(self.values, self.average, (decay**missed)[:, None])
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """All arrays by name; `from_tensors` is the inverse."""
+        return {f"{name}.{field.name}": getattr(self, field.name) for field in fields(self)}
+
+    @staticmethod
+    def from_tensors(name: str, tensors: dict[str, torch.Tensor]) -> AdamRows:
+        """Raises: KeyError for an array that is missing, ValueError for one of another shape or type."""
+        rows = AdamRows(**{field.name: tensors[f"{name}.{field.name}"].clone() for field in fields(AdamRows)})
+        _check(rows, rows.values)
+        return rows
+
+
+def adam_step(rows: AdamRows, gradient: torch.Tensor, *, step: int, options: AdamOptions) -> None:  # [N, F]
+    """One step in place; `step` counts the run's steps from 1. The same bits at every number of threads.
+
+    Raises:
+        ValueError: an array has a wrong shape or type; the sentence says which.
+    """
+    _check(rows, gradient)
+    kernels().adam_step(
+        *(getattr(rows, field.name).numpy() for field in fields(rows)),
+        gradient.contiguous().numpy(),
+        step,
+        options.learning_rate,
+        options.l2,
+        options.decay,
+        options.skip_zero_rows,
+    )
+
+
+def _check(rows: AdamRows, gradient: torch.Tensor) -> None:
+    sizes: dict[str, int] = {}
+    for name in ("values", "first", "second", "average"):
+        check(getattr(rows, name), "[N, F]", name, sizes)
+    check(rows.counts, "[N]", "counts", sizes)
+    check(rows.last, "[N]", "last", sizes)
+    check(gradient, "[N, F]", "gradient", sizes)
+    for name, dtype in (("values", torch.float32), ("counts", torch.int32), ("last", torch.int32)):
+        if getattr(rows, name).dtype != dtype:
+            raise ValueError(f"{name}: it is {getattr(rows, name).dtype}; must be {dtype}")

@@ -1,0 +1,74 @@
+// See adam.h.
+#include "adam.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace h3d {
+namespace {
+
+constexpr int64_t kBlock = 8192;  // rows an item of the pool
+constexpr int kTable = 1024;
+
+// base^n for the exponents that are common; n beyond the table is computed.
+class Powers {
+public:
+    explicit Powers(double base) : base_(base), table_(kTable) {
+        double power = 1.0;
+        for (double& entry : table_) entry = power, power *= base;
+    }
+    double operator()(int32_t n) const { return n < kTable ? table_[std::max(n, 0)] : std::pow(base_, n); }
+
+private:
+    double base_;
+    std::vector<double> table_;
+};
+
+// The factor that takes the start at zero out of both moments, by the number of steps made.
+class Debias {
+public:
+    Debias(double beta1, double beta2) : one_(beta1), two_(beta2) {}
+    float operator()(int32_t n) const { return static_cast<float>(std::sqrt(1.0 - two_(n)) / (1.0 - one_(n))); }
+
+private:
+    Powers one_, two_;
+};
+
+bool is_zero(const float* row, int features) {
+    for (int f = 0; f < features; f++) {
+        if (row[f] != 0.0f) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+void adam_step(const AdamRows& rows, const AdamSettings& s, Pool& pool) {
+    const Powers decayed(s.decay);
+    const Debias debias(s.beta1, s.beta2);
+    const int features = rows.features;
+    pool.run((rows.rows + kBlock - 1) / kBlock, Cancel(), [&](int, int64_t item) {
+        const int64_t end = std::min(rows.rows, (item + 1) * kBlock);
+        for (int64_t r = item * kBlock; r < end; r++) {
+            const float* gradient = rows.gradient + features * r;
+            if (s.skip_zero_rows && is_zero(gradient, features)) continue;
+            const float rate = s.rate * debias(++rows.counts[r]);
+            const auto kept = static_cast<float>(decayed(s.step - 1 - rows.last[r]));
+            rows.last[r] = s.step;
+            for (int f = 0; f < features; f++) {
+                const int64_t i = features * r + f;
+                const float value = rows.values[i];
+                const float g = gradient[f] + s.l2 * value;
+                const float first = s.beta1 * rows.first[i] + (1.0f - s.beta1) * g;
+                const float second = s.beta2 * rows.second[i] + (1.0f - s.beta2) * g * g;
+                const float moved = value - rate * first / (std::sqrt(second) + s.epsilon);
+                const float average = value + kept * (rows.average[i] - value);
+                rows.first[i] = first, rows.second[i] = second, rows.values[i] = moved;
+                rows.average[i] = moved + s.decay * (average - moved);
+            }
+        }
+    });
+}
+
+}  // namespace h3d

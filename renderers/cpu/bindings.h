@@ -1,0 +1,12 @@
+// The parts of the module h3d.renderers.cpu._kernels, one a file.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace h3d {
+
+void bind_encoding(nanobind::module_& m);  // hash grids and small networks
+void bind_fields(nanobind::module_& m);    // marching, blending, the occupancy grid
+void bind_adam(nanobind::module_& m);      // the optimiser of tables
+
+}  // namespace h3d

@@ -1,0 +1,317 @@
+// See hash_encoding.h. Sixteen points at a time: where they lie and which entries their corners are in Lanes and Words,
+// then entry by entry, a row of F features in one register. That beats gather instructions where they are slow and
+// matches them where they are not, and it needs none.
+#include "hash_encoding.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "table_rows.h"
+#include "prefetch.h"
+#include "words.h"
+
+namespace h3d {
+namespace {
+
+constexpr int kBlock = 512;  // points whose outputs stay in the cache while the levels pass over them
+constexpr int64_t kChunk = 1 << 16;
+constexpr size_t kNear = 1 << 18;  // bytes of a level that lies in the cache of a core, needing no prefetch
+constexpr uint32_t kPrimes[3] = {1u, 2654435761u, 805459861u};
+
+// A block's coordinates, one array a dimension, clamped to [0, 1]; the last sixteen are filled up with zeros.
+template <int D>
+struct Block {
+    alignas(64) float x[D][kBlock];
+    int count = 0, groups = 0;
+
+    Block(const Points& points, int64_t first) {
+        count = static_cast<int>(std::min<int64_t>(kBlock, points.count - first));
+        groups = (count + kLanes - 1) / kLanes;
+        const float* from = points.positions + D * first;
+        for (int d = 0; d < D; d++) {
+            for (int i = 0; i < count; i++) {
+                const float p = from[D * i + d];
+                x[d][i] = p > 0.0f ? (p < 1.0f ? p : 1.0f) : 0.0f;
+            }
+            for (int i = count; i < groups * kLanes; i++) x[d][i] = 0.0f;
+        }
+    }
+};
+
+// Sixteen points in their cells of one level.
+template <int D>
+struct Cells {
+    static constexpr int kCorners = 1 << D;
+    Lanes fraction[D];
+
+    // Entries of all corners; bit d of a corner's number moves it along dimension d.
+    Cells(const GridLevel& level, const Block<D>& block, int group, uint32_t entries[][kLanes]) {
+        Words axis[D][2];
+        uint32_t stride = 1;
+        for (int d = 0; d < D; d++) {
+            const Lanes p = fma(Lanes::load(block.x[d] + kLanes * group), Lanes(level.scale), Lanes(0.5f));
+            const Words corner = whole(p);
+            fraction[d] = p - to_lanes(corner);
+            const Words step(level.dense ? stride : kPrimes[d]);
+            axis[d][0] = d == 0 ? corner : corner * step;
+            axis[d][1] = axis[d][0] + step;
+            stride *= level.resolution;
+        }
+        const Words mask(level.size - 1), size(level.size);
+        for (int k = 0; k < kCorners; k++) {
+            Words e = axis[0][k & 1];
+            if (level.dense) {
+                for (int d = 1; d < D; d++) e = e + axis[d][k >> d & 1];
+                e = min(e, e - size);  // Beyond the end by less than one size: the difference did not wrap.
+            } else {
+                for (int d = 1; d < D; d++) e = e ^ axis[d][k >> d & 1];
+                e = e & mask;
+            }
+            e.store(entries[k]);
+        }
+    }
+
+    // Weight of corner k without the factor of dimension `without`.
+    Lanes weight(int k, int without = -1) const {
+        Lanes w(1.0f);
+        for (int d = 0; d < D; d++) {
+            if (d != without) w = w * ((k >> d & 1) != 0 ? fraction[d] : 1.0f - fraction[d]);
+        }
+        return w;
+    }
+};
+
+// The corners of sixteen points: where their rows are, and their weights.
+template <int D>
+struct Corners {
+    static constexpr int kCount = 1 << D;
+    alignas(64) uint32_t entries[kCount][kLanes];
+    alignas(64) float weights[kCount][kLanes];
+
+    void find(const GridLevel& level, const Block<D>& block, int group) {
+        const Cells<D> cells(level, block, group, entries);
+        for (int k = 0; k < kCount; k++) cells.weight(k).store(weights[k]);
+    }
+    // Asks for the rows, of `row` bytes each, that will be read one group later.
+    void prefetch_rows(const void* rows, size_t row) const {
+        const auto* base = static_cast<const char*>(rows);
+        for (int i = 0; i < kLanes; i++) {
+            for (int k = 0; k < kCount; k++) prefetch(base + row * entries[k][i]);
+        }
+    }
+};
+
+// Calls use(group, corners) for every group of the block, the rows of the next one being fetched meanwhile.
+template <int D, class Use>
+void for_corners(const GridLevel& level, const Block<D>& block, const void* rows, size_t row, Use&& use) {
+    const bool far = row * level.size > kNear;
+    Corners<D> corners[2];
+    corners[0].find(level, block, 0);
+    if (far) corners[0].prefetch_rows(rows, row);
+    for (int group = 0; group < block.groups; group++) {
+        if (group + 1 < block.groups) {
+            Corners<D>& next = corners[(group + 1) % 2];
+            next.find(level, block, group + 1);
+            if (far) next.prefetch_rows(rows, row);
+        }
+        use(group, corners[group % 2]);
+    }
+}
+
+template <int D, int F, class T>
+void encode_level(const GridLevel& level, const Block<D>& block, const T* table, float* out, int width) {
+    const T* rows = table + F * level.offset;
+    for_corners(level, block, rows, sizeof(T) * F, [&](int group, const Corners<D>& corners) {
+        const int count = std::min(kLanes, block.count - kLanes * group);
+        float* to = out + static_cast<int64_t>(kLanes) * group * width;
+        for (int i = 0; i < count; i++) {
+            auto sum = Features<F>::zero();
+            for (int k = 0; k < corners.kCount; k++) {
+                const size_t entry = corners.entries[k][i];
+                sum = sum.plus(corners.weights[k][i], Features<F>::load(rows + F * entry));
+            }
+            sum.store(to + static_cast<int64_t>(i) * width);
+        }
+    });
+}
+
+template <int F>
+void zero_level(int count, float* out, int width) {
+    for (int i = 0; i < count; i++) Features<F>::zero().store(out + static_cast<int64_t>(i) * width);
+}
+
+// Levels [first, last) that are encoded together, block by block.
+struct LevelRun {
+    size_t first, last;
+};
+
+// Small levels share the cache and are done together; a large one is done alone for many points, since each of its
+// lines serves several of them while it is there.
+std::vector<LevelRun> plan_runs(const HashGrid& grid, size_t row) {
+    std::vector<LevelRun> runs;
+    bool open = false;
+    for (size_t l = 0; l < grid.levels.size(); l++) {
+        const bool near = row * grid.levels[l].size <= kNear;
+        if (near && open) {
+            runs.back().last = l + 1;
+        } else {
+            runs.push_back({l, l + 1});
+        }
+        open = near;
+    }
+    return runs;
+}
+
+template <int D, int F, class T>
+bool encode(const HashGrid& grid, Points points, const T* table, float* out, Pool& pool, const Cancel& cancel) {
+    const int width = grid.width();
+    const std::vector<LevelRun> runs = plan_runs(grid, sizeof(T) * F);
+    // All runs over one chunk, whose outputs stay in the cache that the cores share; then the next chunk.
+    for (int64_t chunk = 0; chunk < points.count; chunk += kChunk) {
+        const int64_t blocks = (std::min(kChunk, points.count - chunk) + kBlock - 1) / kBlock;
+        const bool done = pool.run(blocks * static_cast<int64_t>(runs.size()), cancel, [&](int, int64_t item) {
+            const LevelRun run = runs[item / blocks];
+            const int64_t first = chunk + item % blocks * kBlock;
+            const Block<D> block(points, first);
+            for (size_t l = run.first; l < run.last; l++) {
+                float* to = out + first * width + F * l;
+                if (grid.levels[l].on) {
+                    encode_level<D, F>(grid.levels[l], block, table, to, width);
+                } else {
+                    zero_level<F>(block.count, to, width);
+                }
+            }
+        });
+        if (!done) return false;
+    }
+    return true;
+}
+
+template <int D, int F>
+void scatter_level(const GridLevel& level, Points points, const float* grad_out, int width, float* grad_rows) {
+    for (int64_t first = 0; first < points.count; first += kBlock) {
+        const Block<D> block(points, first);
+        for_corners(level, block, grad_rows, sizeof(float) * F, [&](int group, const Corners<D>& corners) {
+            const int count = std::min(kLanes, block.count - kLanes * group);
+            const float* from = grad_out + (first + kLanes * group) * width;
+            for (int i = 0; i < count; i++) {
+                const auto grad = Features<F>::load(from + static_cast<int64_t>(i) * width);
+                for (int k = 0; k < corners.kCount; k++) {
+                    float* row = grad_rows + F * static_cast<size_t>(corners.entries[k][i]);
+                    Features<F>::load(row).plus(corners.weights[k][i], grad).store(row);
+                }
+            }
+        });
+    }
+}
+
+template <int D, int F>
+bool table_gradient(const HashGrid& grid, Points points, const float* grad_out, float* grad_table, Pool& pool,
+                    const Cancel& cancel) {
+    // A level a worker: its sums run through the points in order, whoever does them. The finest, slowest ones first.
+    const auto levels = static_cast<int64_t>(grid.levels.size());
+    return pool.run(levels, cancel, [&](int, int64_t item) {
+        const int64_t l = levels - 1 - item;
+        const GridLevel& level = grid.levels[l];
+        float* rows = grad_table + F * level.offset;
+        std::memset(rows, 0, sizeof(float) * F * level.size);
+        if (level.on) scatter_level<D, F>(level, points, grad_out + F * l, grid.width(), rows);
+    });
+}
+
+// Adds the level's share to the block's gradients, [D][kBlock].
+template <int D, int F, class T>
+void slope_level(const GridLevel& level, const Block<D>& block, const T* table, const float* grad_out, int width,
+                 float (*slopes)[kBlock]) {
+    constexpr int corners = 1 << D;
+    alignas(64) uint32_t entries[corners][kLanes];
+    alignas(64) float dots[corners][kLanes] = {};
+    const T* rows = table + F * level.offset;
+    for (int group = 0; group < block.groups; group++) {
+        const Cells<D> cells(level, block, group, entries);
+        const int count = std::min(kLanes, block.count - kLanes * group);
+        const float* from = grad_out + static_cast<int64_t>(kLanes) * group * width;
+        for (int i = 0; i < count; i++) {
+            const auto grad = Features<F>::load(from + static_cast<int64_t>(i) * width);
+            for (int k = 0; k < corners; k++) {
+                dots[k][i] = Features<F>::load(rows + F * static_cast<size_t>(entries[k][i])).dot(grad);
+            }
+        }
+        for (int d = 0; d < D; d++) {
+            Lanes sum(0.0f);
+            for (int k = 0; k < corners; k++) {
+                const Lanes term = cells.weight(k, d) * Lanes::load(dots[k]);
+                sum = (k >> d & 1) != 0 ? sum + term : sum - term;
+            }
+            float* to = slopes[d] + kLanes * group;
+            fma(sum, Lanes(level.scale), Lanes::load(to)).store(to);
+        }
+    }
+}
+
+template <int D, int F, class T>
+bool position_gradient(const HashGrid& grid, Points points, const T* table, const float* grad_out,
+                       float* grad_positions, Pool& pool, const Cancel& cancel) {
+    const int width = grid.width();
+    return pool.run((points.count + kBlock - 1) / kBlock, cancel, [&](int, int64_t item) {
+        const int64_t first = item * kBlock;
+        const Block<D> block(points, first);
+        alignas(64) float slopes[D][kBlock] = {};
+        for (size_t l = 0; l < grid.levels.size(); l++) {
+            if (!grid.levels[l].on) continue;
+            slope_level<D, F>(grid.levels[l], block, table, grad_out + first * width + F * l, width, slopes);
+        }
+        for (int i = 0; i < block.count; i++) {
+            for (int d = 0; d < D; d++) {
+                // Beyond the border the encoding is constant.
+                const float p = points.positions[D * (first + i) + d];
+                grad_positions[D * (first + i) + d] = p >= 0.0f && p <= 1.0f ? slopes[d][i] : 0.0f;
+            }
+        }
+    });
+}
+
+// Calls f with the grid's dimensions and features as compile-time numbers.
+template <class Call>
+bool with_sizes(const HashGrid& grid, Call&& call) {
+    const auto with_features = [&](auto dims) {
+        switch (grid.features) {
+            case 1: return call(dims, std::integral_constant<int, 1>());
+            case 2: return call(dims, std::integral_constant<int, 2>());
+            case 4: return call(dims, std::integral_constant<int, 4>());
+            default: return call(dims, std::integral_constant<int, 8>());
+        }
+    };
+    return grid.dims == 2 ? with_features(std::integral_constant<int, 2>())
+                          : with_features(std::integral_constant<int, 3>());
+}
+
+}  // namespace
+
+bool hash_encode(const HashGrid& grid, Points points, Table table, float* out, Pool& pool, const Cancel& cancel) {
+    return with_sizes(grid, [&](auto d, auto f) {
+        constexpr int D = decltype(d)::value, F = decltype(f)::value;
+        return table.halves != nullptr ? encode<D, F>(grid, points, table.halves, out, pool, cancel)
+                                       : encode<D, F>(grid, points, table.floats, out, pool, cancel);
+    });
+}
+
+bool hash_table_gradient(const HashGrid& grid, Points points, const float* grad_out, float* grad_table, Pool& pool,
+                         const Cancel& cancel) {
+    return with_sizes(grid, [&](auto d, auto f) {
+        return table_gradient<decltype(d)::value, decltype(f)::value>(grid, points, grad_out, grad_table, pool,
+                                                                      cancel);
+    });
+}
+
+bool hash_position_gradient(const HashGrid& grid, Points points, Table table, const float* grad_out,
+                            float* grad_positions, Pool& pool, const Cancel& cancel) {
+    return with_sizes(grid, [&](auto d, auto f) {
+        constexpr int D = decltype(d)::value, F = decltype(f)::value;
+        return table.halves != nullptr
+                   ? position_gradient<D, F>(grid, points, table.halves, grad_out, grad_positions, pool, cancel)
+                   : position_gradient<D, F>(grid, points, table.floats, grad_out, grad_positions, pool, cancel);
+    });
+}
+
+}  // namespace h3d
