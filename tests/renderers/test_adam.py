@@ -1,0 +1,79 @@
+"""Proves the optimiser of fields: torch's Adam where every row moves, and the stated rules where rows are skipped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from h3d.renderers.adam import BETA1, BETA2, AdamOptions, AdamRows, adam_step
+from h3d.renderers.backends import num_threads, set_num_threads
+
+
+def gradients(steps: int, rows: int, features: int) -> torch.Tensor:
+    return torch.randn(steps, rows, features, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-2])
+def test_with_every_row_touched_it_is_torchs_adam(l2: float):
+    start = torch.randn(37, 2, generator=torch.Generator().manual_seed(0))
+    theirs = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([theirs], lr=1e-2, betas=(BETA1, BETA2), eps=1e-15, weight_decay=l2)
+    ours = AdamRows.of(start)
+    for step, gradient in enumerate(gradients(30, 37, 2), start=1):
+        theirs.grad = gradient.clone()
+        optimiser.step()
+        adam_step(ours, gradient, step=step, options=AdamOptions(l2=l2))
+    torch.testing.assert_close(ours.values, theirs.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_skipped_row_stands_still_and_counts_its_own_steps():
+    start = torch.ones(2, 2)
+    rows, alone = AdamRows.of(start), AdamRows.of(start[1:])
+    options = AdamOptions(skip_zero_rows=True)
+    for step, gradient in enumerate(gradients(9, 2, 2), start=1):
+        gradient[0] = 0.0
+        if step % 3 != 0:
+            gradient[1] = 0.0
+        else:
+            adam_step(alone, gradient[1:].clone(), step=step // 3, options=options)
+        adam_step(rows, gradient, step=step, options=options)
+    assert torch.equal(rows.values[0], start[0])
+    assert rows.counts.tolist() == [0, 3]
+    torch.testing.assert_close(rows.values[1], alone.values[0])
+
+
+def test_the_average_of_skipped_rows_is_that_of_an_average_taken_at_every_step():
+    decay, options = 0.9, AdamOptions(decay=0.9, skip_zero_rows=True)
+    rows = AdamRows.of(torch.zeros(3, 2))
+    plain = rows.values.clone()
+    for step, gradient in enumerate(gradients(20, 3, 2), start=1):
+        gradient[step % 3] = 0.0
+        adam_step(rows, gradient, step=step, options=options)
+        plain = decay * plain + (1.0 - decay) * rows.values
+    torch.testing.assert_close(rows.averaged(20, decay), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    before, results = num_threads(), []
+    try:
+        for threads in (1, 3):
+            set_num_threads(threads)
+            rows = AdamRows.of(torch.zeros(20_000, 2))
+            for step, gradient in enumerate(gradients(3, 20_000, 2), start=1):
+                adam_step(rows, gradient, step=step, options=AdamOptions())
+            results.append(rows.values)
+    finally:
+        set_num_threads(before)
+    assert torch.equal(*results)
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="gradient"):
+        adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 3), step=1, options=AdamOptions())
+
+
+def test_all_arrays_survive_being_written_by_name():
+    rows = AdamRows.of(torch.randn(5, 2))
+    adam_step(rows, torch.ones(5, 2), step=1, options=AdamOptions())
+    again = AdamRows.from_tensors("table", rows.tensors("table"))
+    assert all(torch.equal(a, b) for a, b in zip(rows.tensors("x").values(), again.tensors("x").values(), strict=True))
