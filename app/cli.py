@@ -20,6 +20,8 @@ from typing import Annotated, Literal
 import tyro
 
 from .figures.render_verb import RenderConfig, load_camera, render_command
+from .train_verb import TrainConfig
+from .train_verb import train as train_run
 
 Backend = Literal["auto", "cpu", "cuda"]
 
@@ -129,11 +131,24 @@ def render(config: tyro.conf.OmitArgPrefixes[RenderConfig]) -> None:
     print(f"{config.output}: {config.output.stat().st_size / 2**10:,.0f} KiB in {time.perf_counter() - start:.1f} s")
 
 
+def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
+    """Train a hash-grid field from posed photos, by the steps that RUN/metrics.csv tells; Ctrl-C and --resume go on."""
+    verdict = train_run(config, progress=lambda line: print(line, flush=True))
+    ssim = "" if verdict.ssim is None else f", SSIM {verdict.ssim:.4f}"
+    print(f"{config.output}: PSNR {verdict.psnr:.2f} dB{ssim} over {verdict.photos} test photos")
+
+
 def main() -> None:
     """Entry point of `h3d`."""
     from .bench.verb import bench
 
-    verbs: dict[str, Callable[..., None]] = {"render": render, "info": info, "convert": convert, "bench": bench}
+    verbs: dict[str, Callable[..., None]] = {
+        "render": render,
+        "train": train,
+        "info": info,
+        "convert": convert,
+        "bench": bench,
+    }
     _run(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="h3d", description="Scenes without a browser."))
 
 

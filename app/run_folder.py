@@ -1,0 +1,123 @@
+"""The folder of a training run: what it holds, how it is begun, gone on with, and kept whole through a kill.
+
+    config.json               what was asked for, and how it is trained
+    events.jsonl              starts, resumes and ends, one object a line, each with its step
+    metrics.csv               step, seconds, loss, ...; rows with psnr and ssim are evaluated on the test split
+    checkpoint.safetensors    everything that going on needs
+    field.safetensors         the trained field
+    test.png                  the first test photo, and its rendering to the right of it
+
+The two logs grow line by line and are cut back to the checkpoint when a killed run goes on; the others are replaced
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from h3d.app.figures.png import write_png
+from h3d.models.formats.atomic import replacing
+
+COLUMNS = ("step", "seconds", "loss", "psnr", "ssim", "rays", "samples")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and writers of one run."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def field(self) -> Path:
+        return self.path / "field.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def test_picture(self) -> Path:
+        return self.path / "test.png"
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """A new run; an empty folder, or none yet, is what it needs.
+
+        Raises:
+            ValueError: there is a run already, or the path is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path}: it is a file; -o takes the folder of the run")
+        if self.config.exists():
+            raise ValueError(f"{self.path}: it holds a run already; add --resume to go on with it, or name another one")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+        with replacing(self.metrics) as stream:
+            stream.write((",".join(COLUMNS) + "\n").encode())
+
+    def reopen(self) -> dict[str, Any]:
+        """The configuration of the run to go on with.
+
+        Raises:
+            ValueError: there is no run with a checkpoint, or its configuration cannot be read.
+        """
+        if not self.config.is_file():
+            raise ValueError(f"{self.path}: there is no run to resume (no config.json); start one without --resume")
+        try:
+            config = json.loads(self.config.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.config}: it is not JSON ({error}); start the run anew elsewhere") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{self.config}: it must hold an object; start the run anew elsewhere")
+        return config
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        with replacing(self.config) as stream:
+            stream.write((json.dumps(config, indent=2) + "\n").encode())
+
+    def cut_back(self, step: int) -> None:
+        """Drops what the logs say of steps after `step`: they will be made again."""
+        rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
+        with replacing(self.metrics) as stream:
+            lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
+            stream.write(("\n".join(lines) + "\n").encode())
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """The whole rows of metrics.csv; one that a kill cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        with open(self.metrics, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if all(row.get(name) is not None for name in COLUMNS) and row["step"].isdigit()]
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """One more row; a value of None is left empty."""
+        with open(self.metrics, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow([row[name] for name in COLUMNS])
+
+    def add_event(self, step: int, event: str, **details: Any) -> None:
+        with open(self.events, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "event": event, **details}) + "\n")
+
+    def write_test_picture(self, photo: torch.Tensor, rendered: torch.Tensor) -> None:  # [H, W, 3] twice, in [0, 1]
+        pair = torch.cat([photo, rendered], dim=1).clamp(0.0, 1.0)
+        write_png(self.test_picture, (255.0 * pair).round().numpy().astype(np.uint8))

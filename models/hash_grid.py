@@ -1,0 +1,260 @@
+"""Instant-NGP radiance fields as frozen values: hash table, two small networks without biases, occupancy grid.
+
+A field lives in NGP space: the unit cube holds the scene, larger scenes a cube of side `aabb_scale` about its centre;
+`ngp_from_world` maps the world of the photos to it. Optical thickness in the grid is density times the finest step.
+E entries, F features, L levels, P points, R rays. Density is exp of the first of 16 density features, per unit of NGP
+length; colour is logistic of a network of those 16 features and 16 spherical harmonics of the direction, sRGB.
+Source: Mueller, Evans, Schied, Keller 2022, "Instant Neural Graphics Primitives".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from h3d.renderers import harmonics
+from h3d.renderers.cancel import CancelFlag
+from h3d.renderers.fields import GRID_CELLS, FieldOptions, OccupancyGrid, RenderedRays, render_rays
+from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, num_entries
+from h3d.renderers.mlp import mlp
+from h3d.renderers.threads import one_torch_thread
+
+from .formats.atomic import replacing
+from .formats.errors import DAMAGED, FormatError
+
+THICKNESS_THRESHOLD = 0.01
+DENSITY_FEATURES = 16
+FORMAT = "h3d hash grid field 1"
+
+Weights = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class HashGridField:
+    """One trained field. All floats are float32 unless said otherwise."""
+
+    encoding: HashGridConfig
+    table: torch.Tensor  # [E, F]
+    density_weights: Weights  # [H, L * F], [16, H]
+    rgb_weights: Weights  # [H, 32], ..., [3, H]
+    thickness: torch.Tensor  # [cascades, 128^3] Morton order, optical thickness, below 0 = no camera sees the cell
+    aabb: torch.Tensor  # [2, 3] in NGP space
+    ngp_from_world: torch.Tensor  # [4, 4] float64, a rotation times a uniform scale, and a translation
+    remark: str = ""  # what a person should know of where the field came from, one sentence
+
+    @property
+    def aabb_scale(self) -> float:
+        """Side of the cube in NGP space."""
+        return float(self.aabb[1, 0] - self.aabb[0, 0])
+
+    @property
+    def cone_angle(self) -> float:
+        """Growth of the step with the distance; constant steps inside the unit cube."""
+        return cone_angle(self.aabb_scale)
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.table, *self.density_weights, *self.rgb_weights, self.thickness)
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    # Packing two million cells takes milliseconds, a picture asks for them at every frame.
+    @cached_property
+    def grid(self) -> OccupancyGrid:
+        """Which cells a ray must not skip."""
+        return occupancy(self.thickness)
+
+    def query(
+        self,
+        positions: torch.Tensor,  # [P, 3] in NGP space
+        directions: torch.Tensor,  # [P, 3] unit
+        *,
+        level_mask: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density [P] per unit of NGP length and sRGB colour [P, 3]; no gradients."""
+        with torch.no_grad():
+            features = self.features(positions, level_mask=level_mask)
+            return density_of(features), rgb_of(features, harmonics.basis(directions, 3), self.rgb_weights)
+
+    def density(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] in NGP space -> [P]
+        """Density alone, per unit of NGP length; no gradients."""
+        with torch.no_grad():
+            return density_of(self.features(positions))
+
+    def features(self, positions: torch.Tensor, *, level_mask: int | None = None) -> torch.Tensor:
+        """The 16 density features [P, 16] at positions [P, 3] in NGP space."""
+        encoded = hash_encode(self.warped(positions), self.table, self.encoding, level_mask=level_mask)
+        return mlp(encoded, self.density_weights)
+
+    def warped(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] -> [P, 3]
+        """NGP space to the [0, 1]^3 that the encoding takes."""
+        return (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
+
+    def render(
+        self,
+        origins: torch.Tensor,  # [R, 3] in the world
+        directions: torch.Tensor,  # [R, 3] unit, in the world
+        *,
+        background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        cancel: CancelFlag | None = None,
+    ) -> RenderedRays:
+        """Colour, alpha and depth of rays; lengths (depth) are in NGP units."""
+        origins, directions = rays_to_ngp(self.ngp_from_world, origins, directions)
+        with one_torch_thread():
+            return render_rays(
+                self.query,
+                origins,
+                directions,
+                grid=self.grid,
+                aabb=self.aabb,
+                options=FieldOptions(background=background, cone_angle=self.cone_angle),
+                cancel=cancel,
+            )
+
+    def save(self, path: Path) -> None:
+        """Writes the field as one safetensors file with JSON in its header; whole or not at all."""
+        with replacing(path) as stream:
+            stream.write(safetensors.torch.save(field_tensors(self), {"h3d": json.dumps(field_header(self))}))
+
+
+def cone_angle(aabb_scale: float) -> float:
+    """Instant-NGP's growth of the marching step with the distance."""
+    return 1.0 / 256.0 if aabb_scale > 1.0 else 0.0
+
+
+def cascades_of(aabb_scale: float) -> int:
+    """Grids needed to cover a cube of this side: each doubles the side of the one before."""
+    return max(1, 1 + math.ceil(math.log2(aabb_scale)))
+
+
+def occupancy(thickness: torch.Tensor) -> OccupancyGrid:  # [cascades, 128^3]
+    """The cells above Instant-NGP's threshold: 0.01, or the mean of the innermost grid while that is lower."""
+    threshold = min(THICKNESS_THRESHOLD, float(thickness[0].clamp(min=0.0).mean()))
+    return OccupancyGrid.from_values(thickness, threshold)
+
+
+def density_of(features: torch.Tensor) -> torch.Tensor:  # [P, 16] -> [P]
+    """Density from the density network's output."""
+    return torch.exp(features[:, 0])
+
+
+def rgb_of(
+    features: torch.Tensor,  # [P, 16]
+    bases: torch.Tensor,  # [P, 16] harmonics of the unit directions
+    weights: Weights,
+) -> torch.Tensor:  # [P, 3]
+    """Colours from density features and directions."""
+    return torch.sigmoid(mlp(torch.cat([features, bases], dim=1), weights))
+
+
+def rays_to_ngp(
+    ngp_from_world: torch.Tensor,  # [4, 4]
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """World rays in NGP space, directions unit, float32."""
+    matrix = ngp_from_world.to(torch.float64)
+    moved = origins.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    turned = torch.nn.functional.normalize(directions.to(torch.float64) @ matrix[:3, :3].T, dim=1)
+    return moved.float(), turned.float()
+
+
+def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:
+    """The field's arrays by the names that its file gives them."""
+    tensors = {"table": field.table, "thickness": field.thickness, "aabb": field.aabb}
+    tensors["ngp_from_world"] = field.ngp_from_world
+    tensors |= {f"density_weights.{i}": w for i, w in enumerate(field.density_weights)}
+    tensors |= {f"rgb_weights.{i}": w for i, w in enumerate(field.rgb_weights)}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def field_header(field: HashGridField) -> dict[str, Any]:
+    """What a field's file says beside its arrays."""
+    return {"format": FORMAT, "encoding": asdict(field.encoding), "remark": field.remark}
+
+
+def load(path: Path) -> HashGridField:
+    """The field that `HashGridField.save` wrote.
+
+    Raises:
+        FormatError: the file is not such a field, is damaged, or its arrays do not fit together.
+        OSError: it cannot be read.
+    """
+    header, tensors = read_safetensors(path, FORMAT)
+    return field_from(path, header, tensors)
+
+
+def read_header(path: Path, kind: str) -> dict[str, Any]:
+    """The JSON that one of our safetensors files of format `kind` holds beside its arrays.
+
+    Raises:
+        FormatError: it is no such file, or it is damaged.
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("h3d", "null"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise FormatError(path, "header", f"it cannot be read as safetensors ({error})", DAMAGED) from error
+    if not isinstance(header, dict) or header.get("format") != kind:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise FormatError(path, "header", f"the format is {found!r}, not {kind!r}", "give a file that h3d train wrote")
+    return header
+
+
+def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and arrays of one of our safetensors files; raises what `read_header` does."""
+    header = read_header(path, kind)
+    with safetensors.safe_open(path, framework="pt") as file:
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def field_from(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HashGridField:
+    """A field of checked arrays."""
+    try:
+        encoding = HashGridConfig(**header["encoding"])
+        named: Callable[[str], Weights] = lambda key: tuple(  # noqa: E731
+            tensors[f"{key}.{i}"] for i in range(sum(name.startswith(f"{key}.") for name in tensors))
+        )
+        field = HashGridField(
+            encoding,
+            tensors["table"],
+            named("density_weights"),
+            named("rgb_weights"),
+            tensors["thickness"],
+            tensors["aabb"],
+            tensors["ngp_from_world"],
+            str(header.get("remark", "")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(path, "header", f"something is missing or of the wrong kind: {error!r}", DAMAGED) from error
+    _check(path, field)
+    return field
+
+
+def _check(path: Path, field: HashGridField) -> None:
+    width = field.encoding.levels * field.encoding.features
+    expected = {"table": (num_entries(field.encoding), field.encoding.features), "aabb": (2, 3)}
+    expected |= {"ngp_from_world": (4, 4), "thickness": (cascades_of(max(field.aabb_scale, 1.0)), GRID_CELLS)}
+    for name, shape in expected.items():
+        found = tuple(getattr(field, name).shape)
+        if found != shape:
+            raise FormatError(path, name, f"its shape is {list(found)}, it must be {list(shape)}", DAMAGED)
+    chains = {"density_weights": (width, DENSITY_FEATURES), "rgb_weights": (DENSITY_FEATURES + 16, 3)}
+    for name, (first, last) in chains.items():
+        weights: Weights = getattr(field, name)
+        sizes = [first, *(w.shape[0] for w in weights)]
+        fits = len(weights) > 0 and sizes[-1] == last and all(w.ndim == 2 for w in weights)
+        if not fits or any(w.shape[1] != size for w, size in zip(weights, sizes, strict=False)):
+            shapes = [list(w.shape) for w in weights]
+            raise FormatError(path, name, f"the matrices {shapes} do not lead from {first} to {last} values", DAMAGED)

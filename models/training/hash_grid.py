@@ -1,0 +1,340 @@
+"""Training an Instant-NGP radiance field from posed photos: a generator of steps.
+
+A step draws rays, marches them through the occupied cells, leaves out the samples behind opaque ones, and takes the
+gradient of the Huber loss of the blended colours. What differs from Instant-NGP, for a CPU: batches are an eighth of
+its size, the learning rate falls from the start without needing to know the end, the occupancy grid is sampled sparsely
+(`occupancy`), colours are blended in sRGB (as the papers' PSNR is). R rays, S samples.
+Source: Mueller et al. 2022, appendix E; Huber loss of width 0.1 as its code has it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+
+from h3d.models.datasets import PosedImages, auto_downscale
+from h3d.models.formats.atomic import replacing
+from h3d.models.formats.errors import DAMAGED, FormatError
+from h3d.models.hash_grid import (
+    DENSITY_FEATURES,
+    HashGridField,
+    Weights,
+    cascades_of,
+    cone_angle,
+    density_of,
+    occupancy,
+    read_header,
+    read_safetensors,
+    rgb_of,
+)
+from h3d.renderers import harmonics
+from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
+from h3d.renderers.fields import OccupancyGrid, Samples, composite, march
+from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, initial_table, per_level_scale
+from h3d.renderers.mlp import initial_weights, mlp
+from h3d.renderers.threads import one_torch_thread
+
+from . import Step
+from . import occupancy as occupancy_grid
+from .photo_rays import PhotoRays, RayBatch, photo_rays, views
+from .sampling import bounded, kept, thinned
+
+FORMAT = "h3d hash grid training 1"
+HUBER_WIDTH = 0.1
+MIN_RAYS, MAX_RAYS = 256, 1 << 16
+MARCHED_SAMPLES = 8
+"""Times the samples of a step that may be marched through, before those behind opaque ones are left out."""
+
+Background = Literal["white", "black", "random"]
+
+
+@dataclass(frozen=True)
+class HashGridTraining:
+    """How a field is trained; the defaults are for two CPU cores."""
+
+    seed: int = 0
+    downscale: Literal["auto", 1, 2, 4, 8] = "auto"
+    """Photos are reduced by this factor; auto = the longest side is at most 640 pixels."""
+    background: Background = "random"
+    """What is behind transparent pixels while training; random teaches where nothing is."""
+    levels: int = 8
+    features: Literal[1, 2, 4, 8] = 4
+    log2_table_size: int = 17
+    """Entries of a level at most, as a power of two: larger is sharper in the end and slower."""
+    finest_resolution: int = 1024
+    """Corners across the unit cube of the finest level; more than the photos can tell apart is learnt as noise."""
+    hidden: int = 64
+    """Width of the networks' hidden layers."""
+    samples_per_step: int = 1 << 15
+    """Samples that a step's gradient goes through; rays are drawn to meet it."""
+    learning_rate: float = 1e-2
+    decay_steps: int = 1000
+    """Steps after which the learning rate is down to 0.7 of its start; from there it falls with the inverse root."""
+    average_decay: float = 0.95
+    """Of the running average of the weights, which is what is displayed."""
+    network_l2: float = 1e-6
+    grid_share: float = 1 / 32
+    """Share of the occupancy grid's cells that an update samples blindly."""
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """All that changes during a run."""
+
+    table: AdamRows
+    networks: list[AdamRows]  # density, then colour
+    thickness: torch.Tensor  # [cascades, 128^3]
+    generator: torch.Generator
+    step: int = 0
+    seconds: float = 0.0
+    rays: int = MIN_RAYS
+    grid: OccupancyGrid = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grid = occupancy(self.thickness)
+
+
+def encoding_of(config: HashGridTraining, aabb_scale: float) -> HashGridConfig:
+    """Levels from 16 to `finest_resolution` corners across the unit cube; larger scenes get as fine ones."""
+    scale = per_level_scale(16, config.finest_resolution * aabb_scale, config.levels)
+    return HashGridConfig(
+        levels=config.levels,
+        features=config.features,
+        log2_table_size=config.log2_table_size,
+        per_level_scale=scale,
+    )
+
+
+def train(
+    dataset: PosedImages, config: HashGridTraining, *, resume: Path | None = None
+) -> Iterator[Step[HashGridField]]:
+    """Steps without end; the listener stops asking. `resume` is a checkpoint of a run of the same data and config.
+
+    Raises:
+        DatasetError: a photo cannot be decoded.
+        FormatError: the checkpoint is damaged, or it is of another configuration.
+        RuntimeError: the loss is no longer a number.
+    """
+    photos = photo_rays(dataset, dataset.train, auto_downscale(dataset, config.downscale))
+    trainer = Trainer(dataset, config, photos)
+    state = trainer.start() if resume is None else load_checkpoint(resume, config)
+    while True:
+        began = time.perf_counter()
+        with one_torch_thread():
+            loss, rays, samples = trainer.advance(state)
+        state.seconds += time.perf_counter() - began
+        yield Step(
+            step=state.step,
+            seconds=state.seconds,
+            loss=loss,
+            rays=rays,
+            samples=samples,
+            snapshot=lambda: trainer.snapshot(state),
+            checkpoint=lambda path: save_checkpoint(path, config, state),
+        )
+
+
+class Trainer:
+    """What stays the same through a run, and how a state advances."""
+
+    def __init__(self, dataset: PosedImages, config: HashGridTraining, photos: PhotoRays) -> None:
+        self.dataset, self.config, self.photos = dataset, config, photos
+        side = float(dataset.aabb_scale)
+        self.encoding = encoding_of(config, side)
+        self.aabb = torch.tensor([[0.5 - side / 2] * 3, [0.5 + side / 2] * 3])
+        self.cone_angle = cone_angle(side)
+
+    def start(self) -> TrainingState:
+        """The state before the first step."""
+        generator = torch.Generator().manual_seed(self.config.seed)
+        hidden, width = self.config.hidden, self.encoding.width
+        table = AdamRows.of(initial_table(self.encoding, generator))
+        density = initial_weights((width, hidden, DENSITY_FEATURES), generator)
+        rgb = initial_weights((DENSITY_FEATURES + 16, hidden, hidden, 3), generator)
+        networks = [AdamRows.of(weights) for weights in (*density, *rgb)]
+        cascades = cascades_of(float(self.dataset.aabb_scale))
+        thickness = occupancy_grid.initial(cascades, views(self.dataset, self.dataset.train))
+        return TrainingState(table, networks, thickness, generator)
+
+    def advance(self, state: TrainingState) -> tuple[float, int, int]:
+        """One step in place; its loss, rays and samples."""
+        if occupancy_grid.is_due(state.step):
+            self._update_occupancy(state)
+        batch = self.photos.draw(state.rays, state.generator)
+        samples = self._samples(state, batch)
+        rays = samples.ray_counts.shape[0]
+        batch = batch.first(rays)
+        target, background = _blended(batch, self.config.background, state.generator)
+        loss = self._descend(state, samples, batch.directions, target, background)
+        if not loss < float("inf"):
+            rule = f"training: the loss is {loss} at step {state.step + 1}"
+            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
+        count = samples.positions.shape[0]
+        wanted = rays * self.config.samples_per_step / max(count, 1)
+        state.rays = int(min(max(wanted, MIN_RAYS), MAX_RAYS, 2 * rays))
+        state.step += 1
+        return loss, rays, count
+
+    def snapshot(self, state: TrainingState) -> HashGridField:
+        """The field as it is displayed: averaged weights, copied."""
+        decay = self.config.average_decay
+        weights = [network.averaged(state.step, decay) for network in state.networks]
+        return HashGridField(
+            encoding=self.encoding,
+            table=state.table.averaged(state.step, decay),
+            density_weights=tuple(weights[:2]),
+            rgb_weights=tuple(weights[2:]),
+            thickness=state.thickness.clone(),
+            aabb=self.aabb,
+            ngp_from_world=torch.from_numpy(self.dataset.space.matrix),
+            remark=f"trained on {self.dataset.name}, {state.step} steps",
+        )
+
+    def _features(self, state: TrainingState, positions: torch.Tensor, table: torch.Tensor, weights: Weights):
+        warped = (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
+        return mlp(hash_encode(warped, table, self.encoding), weights)
+
+    def _update_occupancy(self, state: TrainingState) -> None:
+        weights = tuple(network.values for network in state.networks[:2])
+
+        def density(positions: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return density_of(self._features(state, positions, state.table.values, weights))
+
+        share = self.config.grid_share
+        state.thickness = occupancy_grid.updated(
+            state.thickness, density, state.generator, step=state.step, share=share
+        )
+        state.grid = occupancy(state.thickness)
+
+    def _samples(self, state: TrainingState, batch: RayBatch) -> Samples:
+        """Where the rays are sampled: in occupied cells, as far as light of a ray gets through."""
+        jitter = torch.rand(batch.origins.shape[0], generator=state.generator)
+        samples = march(
+            batch.origins,
+            batch.directions,
+            state.grid,
+            aabb=self.aabb,
+            cone_angle=self.cone_angle,
+            jitter=jitter,
+        )
+        samples = bounded(thinned(samples, state.generator), MARCHED_SAMPLES * self.config.samples_per_step)
+        weights = tuple(network.values for network in state.networks[:2])
+        with torch.no_grad():
+            density = density_of(self._features(state, samples.positions, state.table.values, weights))
+            counts = composite(density, torch.zeros(density.shape[0], 3), samples, background=(0.0, 0.0, 0.0)).counts
+        assert counts is not None
+        return kept(samples, counts)
+
+    def _descend(
+        self,
+        state: TrainingState,
+        samples: Samples,
+        directions: torch.Tensor,  # [R, 3]
+        target: torch.Tensor,  # [R, 3]
+        background: torch.Tensor,  # [R, 3]
+    ) -> float:
+        """The loss, and a step of the optimisers down its gradient."""
+        table = state.table.values.requires_grad_()
+        weights = tuple(network.values.requires_grad_() for network in state.networks)
+        features = self._features(state, samples.positions, table, weights[:2])
+        # The harmonics of a direction are those of its ray: worked out once a ray, not once a sample.
+        bases = harmonics.basis(directions, 3).repeat_interleave(samples.ray_counts, dim=0)
+        rgb = rgb_of(features, bases, weights[2:])
+        rendered = composite(density_of(features), rgb, samples, background=background)
+        loss = torch.nn.functional.huber_loss(rendered.rgb, target, delta=HUBER_WIDTH)
+        gradients = torch.autograd.grad(loss, [table, *weights])
+        for tensor in (table, *weights):
+            tensor.requires_grad_(False)
+        self._optimise(state, gradients)
+        return float(loss.detach())
+
+    def _optimise(self, state: TrainingState, gradients: tuple[torch.Tensor, ...]) -> None:
+        config = self.config
+        rate = config.learning_rate / (1.0 + state.step / config.decay_steps) ** 0.5
+        options = AdamOptions(learning_rate=rate, decay=config.average_decay)
+        step = state.step + 1
+        adam_step(state.table, gradients[0], step=step, options=replace(options, skip_zero_rows=True))
+        for network, gradient in zip(state.networks, gradients[1:], strict=True):
+            adam_step(network, gradient, step=step, options=replace(options, l2=config.network_l2))
+
+
+def _blended(
+    batch: RayBatch, background: Background, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:  # [R, 3], [R, 3]
+    """The colours to reach, and what is behind the field."""
+    match background:
+        case "random":
+            behind = torch.rand(batch.rgb.shape, generator=generator)
+        case "white":
+            behind = torch.ones_like(batch.rgb)
+        case "black":
+            behind = torch.zeros_like(batch.rgb)
+    alpha = batch.alpha[:, None]
+    return batch.rgb * alpha + behind * (1.0 - alpha), behind
+
+
+def save_checkpoint(path: Path, config: HashGridTraining, state: TrainingState) -> None:
+    """Writes all of the state as one safetensors file with JSON in its header; whole or not at all."""
+    tensors = state.table.tensors("table") | {"thickness": state.thickness}
+    tensors["generator"] = state.generator.get_state()
+    for index, network in enumerate(state.networks):
+        tensors |= network.tensors(f"network.{index}")
+    header = {"format": FORMAT, "config": asdict(config), "networks": len(state.networks)}
+    header |= {"step": state.step, "seconds": state.seconds, "rays": state.rays}
+    with replacing(path) as stream:
+        stream.write(safetensors.torch.save(tensors, {"h3d": json.dumps(header)}))
+
+
+def load_checkpoint(path: Path, config: HashGridTraining) -> TrainingState:
+    """The state that `save_checkpoint` wrote; `config` must be the one that it was written with.
+
+    Raises:
+        FormatError: it is damaged, or of another configuration.
+    """
+    header, tensors = read_safetensors(path, FORMAT)
+    changed = {name for name, value in asdict(config).items() if header.get("config", {}).get(name) != value}
+    if changed:
+        raise FormatError(path, "config", f"{', '.join(sorted(changed))} differ from the run's", "start a new run")
+    try:
+        generator = torch.Generator()
+        generator.set_state(tensors["generator"])
+        return TrainingState(
+            AdamRows.from_tensors("table", tensors),
+            [AdamRows.from_tensors(f"network.{index}", tensors) for index in range(header["networks"])],
+            tensors["thickness"],
+            generator,
+            step=header["step"],
+            seconds=header["seconds"],
+            rays=header["rays"],
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise FormatError(path, "state", f"something is missing or of the wrong kind: {error!r}", DAMAGED) from error
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the run of a checkpoint is."""
+
+    step: int
+    seconds: float
+
+
+def progress_of(path: Path) -> Reached:
+    """How far a checkpoint is, by its header alone.
+
+    Raises:
+        FormatError: it is no checkpoint, or it is damaged.
+    """
+    header = read_header(path, FORMAT)
+    try:
+        return Reached(int(header["step"]), float(header["seconds"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(path, "header", f"step or seconds are missing: {error!r}", DAMAGED) from error
