@@ -132,10 +132,9 @@ def render(config: tyro.conf.OmitArgPrefixes[RenderConfig]) -> None:
 
 
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
-    """Train a hash-grid field from posed photos, by the steps that RUN/metrics.csv tells; Ctrl-C and --resume go on."""
-    verdict = train_run(config, progress=lambda line: print(line, flush=True))
-    ssim = "" if verdict.ssim is None else f", SSIM {verdict.ssim:.4f}"
-    print(f"{config.output}: PSNR {verdict.psnr:.2f} dB{ssim} over {verdict.photos} test photos")
+    """Train a scene from its data, by the steps that RUN/metrics.csv tells; Ctrl-C and --resume go on."""
+    judgement = train_run(config, progress=lambda line: print(line, flush=True))
+    print(f"{config.output}: {judgement.sentence}")
 
 
 def main() -> None:

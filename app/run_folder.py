@@ -2,10 +2,10 @@
 
     config.json               what was asked for, and how it is trained
     events.jsonl              starts, resumes and ends, one object a line, each with its step
-    metrics.csv               step, seconds, loss, ...; rows with psnr and ssim are evaluated on the test split
+    metrics.csv               step, seconds, loss, ...; rows with psnr and the like are evaluated
     checkpoint.safetensors    everything that going on needs
-    field.safetensors         the trained field
-    test.png                  the first test photo, and its rendering to the right of it
+    field.safetensors         what was trained
+    test.png                  how a part of it should look, and to the right of that how it does
 
 The two logs grow line by line and are cut back to the checkpoint when a killed run goes on; the others are replaced
 whole or not at all.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from h3d.app.figures.png import write_png
 from h3d.models.formats.atomic import replacing
 
-COLUMNS = ("step", "seconds", "loss", "psnr", "ssim", "rays", "samples")
+FIRST_COLUMNS, LAST_COLUMNS = ("step", "seconds", "loss"), ("rays", "samples")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class RunFolder:
     def test_picture(self) -> Path:
         return self.path / "test.png"
 
-    def begin(self, config: Mapping[str, Any]) -> None:
-        """A new run; an empty folder, or none yet, is what it needs.
+    def begin(self, config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """A new run; an empty folder, or none yet, is what it needs. `metrics` are columns of metrics.csv.
 
         Raises:
             ValueError: there is a run already, or the path is a file.
@@ -72,7 +72,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
         with replacing(self.metrics) as stream:
-            stream.write((",".join(COLUMNS) + "\n").encode())
+            stream.write((",".join((*FIRST_COLUMNS, *metrics, *LAST_COLUMNS)) + "\n").encode())
 
     def reopen(self) -> dict[str, Any]:
         """The configuration of the run to go on with.
@@ -96,28 +96,34 @@ class RunFolder:
 
     def cut_back(self, step: int) -> None:
         """Drops what the logs say of steps after `step`: they will be made again."""
+        columns = self._columns()
         rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
         with replacing(self.metrics) as stream:
-            lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
+            lines = [",".join(columns), *(",".join(row[name] for name in columns) for row in rows)]
             stream.write(("\n".join(lines) + "\n").encode())
 
     def read_metrics(self) -> list[dict[str, str]]:
         """The whole rows of metrics.csv; one that a kill cut short is left out."""
         if not self.metrics.exists():
             return []
+        columns = self._columns()
         with open(self.metrics, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [row for row in rows if all(row.get(name) is not None for name in COLUMNS) and row["step"].isdigit()]
+        return [row for row in rows if all(row.get(name) is not None for name in columns) and row["step"].isdigit()]
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """One more row; a value of None is left empty."""
+        """One more row; what it does not name is left empty."""
+        columns = self._columns()
         with open(self.metrics, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow([row[name] for name in COLUMNS])
+            csv.writer(file, lineterminator="\n").writerow([row.get(name) for name in columns])
+
+    def _columns(self) -> list[str]:
+        with open(self.metrics, encoding="utf-8") as file:
+            return file.readline().strip().split(",")
 
     def add_event(self, step: int, event: str, **details: Any) -> None:
         with open(self.events, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "event": event, **details}) + "\n")
 
-    def write_test_picture(self, photo: torch.Tensor, rendered: torch.Tensor) -> None:  # [H, W, 3] twice, in [0, 1]
-        pair = torch.cat([photo, rendered], dim=1).clamp(0.0, 1.0)
-        write_png(self.test_picture, (255.0 * pair).round().numpy().astype(np.uint8))
+    def write_test_picture(self, picture: torch.Tensor) -> None:  # [H, W, 3] in [0, 1]
+        write_png(self.test_picture, (255.0 * picture.clamp(0.0, 1.0)).round().numpy().astype(np.uint8))

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -30,6 +29,7 @@ from h3d.renderers.threads import one_torch_thread
 
 from .formats.atomic import replacing
 from .formats.errors import DAMAGED, FormatError
+from .formats.tensors import read_safetensors
 
 THICKNESS_THRESHOLD = 0.01
 DENSITY_FEATURES = 16
@@ -190,33 +190,6 @@ def load(path: Path) -> HashGridField:
     """
     header, tensors = read_safetensors(path, FORMAT)
     return field_from(path, header, tensors)
-
-
-def read_header(path: Path, kind: str) -> dict[str, Any]:
-    """The JSON that one of our safetensors files of format `kind` holds beside its arrays.
-
-    Raises:
-        FormatError: it is no such file, or it is damaged.
-        OSError: it cannot be read.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("h3d", "null"))
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise FormatError(path, "header", f"it cannot be read as safetensors ({error})", DAMAGED) from error
-    if not isinstance(header, dict) or header.get("format") != kind:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise FormatError(path, "header", f"the format is {found!r}, not {kind!r}", "give a file that h3d train wrote")
-    return header
-
-
-def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Header and arrays of one of our safetensors files; raises what `read_header` does."""
-    header = read_header(path, kind)
-    with safetensors.safe_open(path, framework="pt") as file:
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def field_from(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HashGridField:

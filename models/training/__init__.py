@@ -1,16 +1,33 @@
 """Trainers: each a generator of `Step`, without a thread, a screen or a file of its own.
 
-Whoever listens, the command line or the viewer, decides when to go on, to look, to save and to stop.
+Whoever listens, the command line or the viewer, decides when to go on, to look, to save and to stop. What a listener
+needs of one primitive is a `Task`; `tasks` finds the one for a path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+
+from h3d.renderers.cancel import CancelFlag
 
 Asset = TypeVar("Asset")
+
+METRIC_TEXTS: dict[str, str] = {
+    "psnr": "PSNR {:.2f} dB",
+    "ssim": "SSIM {:.4f}",
+    "surface_error": "surface error {:.5f} of the box",
+    "iou": "IoU {:.4f}",
+    "mse": "squared error {:.3g}",
+}
+"""How a person reads each metric; the names are the columns of metrics.csv."""
+
+Progress = Callable[[str], None]
+"""Told in a few words how far something is."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +37,63 @@ class Step(Generic[Asset]):
     step: int  # counts from 1
     seconds: float  # of training so far, the listener's own time left out
     loss: float
-    rays: int
+    rays: int  # 0 where nothing is marched
     samples: int  # that a gradient went through
     snapshot: Callable[[], Asset]  # an immutable copy of what is being trained, as it is displayed
     checkpoint: Callable[[Path], None]  # writes all that a resumed run needs, whole or not at all
-    psnr: float | None = None  # dB over the test split; a listener that evaluates fills it in
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How good an asset is, by what it was not trained on where there is such a thing."""
+
+    metrics: Mapping[str, float]  # by names of METRIC_TEXTS; what could not be measured is left out
+    subject: str  # what it was measured on, such as "25 test photos"
+    picture: torch.Tensor | None = None  # [H, W, 3] sRGB in [0, 1]: how it should look, and to the right how it does
+
+    @property
+    def sentence(self) -> str:
+        texts = [METRIC_TEXTS[name].format(value) for name, value in self.metrics.items()]
+        return f"{', '.join(texts)} over {self.subject}"
+
+
+class Task(Protocol[Asset]):
+    """Something to learn: from what, how, and how well it went. Holds no state of a run."""
+
+    @property
+    def name(self) -> str:
+        """What is learnt from, as a person calls it."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What is learnt, as --model has it."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """A frozen dataclass; as JSON it makes the same run again."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `judge` measures, the one to plot first."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the data, a sentence each."""
+        ...
+
+    def train(self, *, resume: Path | None = None) -> Iterator[Step[Asset]]:
+        """Steps without end; `resume` is a checkpoint of the same task.
+
+        Raises:
+            ValueError: data or checkpoint are wrong; one sentence.
+            RuntimeError: the loss is no longer a number.
+        """
+        ...
+
+    def judge(self, asset: Asset, *, progress: Progress | None = None, cancel: CancelFlag | None = None) -> Judgement:
+        """Measures an asset. Raises `Cancelled`."""
+        ...

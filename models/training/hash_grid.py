@@ -9,19 +9,15 @@ Source: Mueller et al. 2022, appendix E; Huber loss of width 0.1 as its code has
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import safetensors.torch
 import torch
 
 from h3d.models.datasets import PosedImages, auto_downscale
-from h3d.models.formats.atomic import replacing
-from h3d.models.formats.errors import DAMAGED, FormatError
 from h3d.models.hash_grid import (
     DENSITY_FEATURES,
     HashGridField,
@@ -30,8 +26,6 @@ from h3d.models.hash_grid import (
     cone_angle,
     density_of,
     occupancy,
-    read_header,
-    read_safetensors,
     rgb_of,
 )
 from h3d.renderers import harmonics
@@ -43,6 +37,7 @@ from h3d.renderers.threads import one_torch_thread
 
 from . import Step
 from . import occupancy as occupancy_grid
+from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
 from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
 
@@ -124,7 +119,7 @@ def train(
     """
     photos = photo_rays(dataset, dataset.train, auto_downscale(dataset, config.downscale))
     trainer = Trainer(dataset, config, photos)
-    state = trainer.start() if resume is None else load_checkpoint(resume, config)
+    state = trainer.start() if resume is None else load_state(resume, config)
     while True:
         began = time.perf_counter()
         with one_torch_thread():
@@ -137,7 +132,7 @@ def train(
             rays=rays,
             samples=samples,
             snapshot=lambda: trainer.snapshot(state),
-            checkpoint=lambda path: save_checkpoint(path, config, state),
+            checkpoint=lambda path: save_state(path, config, state),
         )
 
 
@@ -281,28 +276,23 @@ def _blended(
     return batch.rgb * alpha + behind * (1.0 - alpha), behind
 
 
-def save_checkpoint(path: Path, config: HashGridTraining, state: TrainingState) -> None:
-    """Writes all of the state as one safetensors file with JSON in its header; whole or not at all."""
+def save_state(path: Path, config: HashGridTraining, state: TrainingState) -> None:
+    """Writes all of the state, whole or not at all."""
     tensors = state.table.tensors("table") | {"thickness": state.thickness}
     tensors["generator"] = state.generator.get_state()
     for index, network in enumerate(state.networks):
         tensors |= network.tensors(f"network.{index}")
-    header = {"format": FORMAT, "config": asdict(config), "networks": len(state.networks)}
-    header |= {"step": state.step, "seconds": state.seconds, "rays": state.rays}
-    with replacing(path) as stream:
-        stream.write(safetensors.torch.save(tensors, {"h3d": json.dumps(header)}))
+    at = Reached(state.step, state.seconds)
+    save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays)
 
 
-def load_checkpoint(path: Path, config: HashGridTraining) -> TrainingState:
-    """The state that `save_checkpoint` wrote; `config` must be the one that it was written with.
+def load_state(path: Path, config: HashGridTraining) -> TrainingState:
+    """The state that `save_state` wrote; `config` must be the one that it was written with.
 
     Raises:
         FormatError: it is damaged, or of another configuration.
     """
-    header, tensors = read_safetensors(path, FORMAT)
-    changed = {name for name, value in asdict(config).items() if header.get("config", {}).get(name) != value}
-    if changed:
-        raise FormatError(path, "config", f"{', '.join(sorted(changed))} differ from the run's", "start a new run")
+    header, tensors = load_checkpoint(path, FORMAT, config)
     try:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
@@ -316,25 +306,4 @@ def load_checkpoint(path: Path, config: HashGridTraining) -> TrainingState:
             rays=header["rays"],
         )
     except (KeyError, TypeError, RuntimeError) as error:
-        raise FormatError(path, "state", f"something is missing or of the wrong kind: {error!r}", DAMAGED) from error
-
-
-@dataclass(frozen=True)
-class Reached:
-    """How far the run of a checkpoint is."""
-
-    step: int
-    seconds: float
-
-
-def progress_of(path: Path) -> Reached:
-    """How far a checkpoint is, by its header alone.
-
-    Raises:
-        FormatError: it is no checkpoint, or it is damaged.
-    """
-    header = read_header(path, FORMAT)
-    try:
-        return Reached(int(header["step"]), float(header["seconds"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(path, "header", f"step or seconds are missing: {error!r}", DAMAGED) from error
+        raise damaged(path, error) from error

@@ -20,6 +20,7 @@ from posed_ball import write_posed_ball
 from h3d.app import train_verb
 from h3d.app.train_verb import TrainConfig, train
 from h3d.models import hash_grid
+from h3d.models.training.checkpoints import progress_of
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +39,14 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_its_config_metrics_events_field_checkpoint_and_a_picture(ball: Path, tmp_path: Path):
     run = tmp_path / "run"
-    verdict = train(quick(ball, run))
-    assert verdict.photos == 3
+    judgement = train(quick(ball, run))
+    assert judgement.subject == "3 test photos"
     last = rows_of(run)[-1]
     assert int(last["step"]) == 20 and float(last["seconds"]) > 0
-    assert float(last["psnr"]) == pytest.approx(verdict.psnr, abs=1e-3)
-    assert float(last["ssim"]) == pytest.approx(verdict.ssim, abs=1e-3)
+    assert float(last["psnr"]) == pytest.approx(judgement.metrics["psnr"], abs=1e-3)
+    assert float(last["ssim"]) == pytest.approx(judgement.metrics["ssim"], abs=1e-3)
     config = json.loads((run / "config.json").read_text())
-    assert config["seed"] == 0 and config["training"]["log2_table_size"] == 12
+    assert config["training"]["seed"] == 0 and config["training"]["log2_table_size"] == 12
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["start", "end"]
     assert Image.open(run / "test.png").size == (64, 32)
@@ -80,7 +81,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(ball: Path, tmp_path:
     process.wait()
     with open(run / "metrics.csv", "a") as file:
         file.write("99999,1.0,0.1,,,64,100\n100000,1.")
-    reached = train_verb.hash_grid_training.progress_of(run / "checkpoint.safetensors").step
+    reached = progress_of(run / "checkpoint.safetensors").step
     assert reached >= 1
     train(quick(ball, run, steps=reached + 5, resume=True))
     steps = [int(row["step"]) for row in rows_of(run)]

@@ -1,0 +1,42 @@
+"""Our own files: arrays as safetensors, and in the header, under "h3d", JSON whose "format" names what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+
+from .errors import DAMAGED, FormatError
+
+SUFFIX = ".safetensors"
+
+
+def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """The JSON that one of our files holds beside its arrays; `kind` is the format that it must name (None: any).
+
+    Raises:
+        FormatError: it is no such file, or it is damaged.
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("h3d", "null"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise FormatError(path, "header", f"it cannot be read as safetensors ({error})", DAMAGED) from error
+    found = header.get("format") if isinstance(header, dict) else None
+    if not isinstance(found, str) or (kind is not None and found != kind):
+        rule = f"the format is {found!r}, not {'one of h3d' if kind is None else repr(kind)}"
+        raise FormatError(path, "header", rule, "give a file that h3d train wrote")
+    return header
+
+
+def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and arrays of one of our files; raises what `read_header` does."""
+    header = read_header(path, kind)
+    with safetensors.safe_open(path, framework="pt") as file:
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,0 +1,63 @@
+"""Checkpoints of all trainers: one safetensors file, and in its header as JSON what kind, how trained and how far."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from h3d.models.formats.atomic import replacing
+from h3d.models.formats.errors import DAMAGED, FormatError
+from h3d.models.formats.tensors import read_header, read_safetensors
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a run is."""
+
+    step: int
+    seconds: float
+
+
+def save_checkpoint(
+    path: Path, kind: str, config: Any, at: Reached, tensors: dict[str, torch.Tensor], **more: Any
+) -> None:
+    """Writes a checkpoint of format `kind`, whole or not at all; `more` is what the header says besides."""
+    header = {"format": kind, "config": asdict(config), "step": at.step, "seconds": at.seconds, **more}
+    with replacing(path) as stream:
+        stream.write(safetensors.torch.save(tensors, {"h3d": json.dumps(header)}))
+
+
+def load_checkpoint(path: Path, kind: str, config: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors that `save_checkpoint` wrote; `config` must be the one that it was written with.
+
+    Raises:
+        FormatError: it is damaged, of another kind, or of another configuration.
+    """
+    header, tensors = read_safetensors(path, kind)
+    changed = {name for name, value in asdict(config).items() if header.get("config", {}).get(name) != value}
+    if changed:
+        raise FormatError(path, "config", f"{', '.join(sorted(changed))} differ from the run's", "start a new run")
+    return header, tensors
+
+
+def damaged(path: Path, error: Exception) -> FormatError:
+    """What to raise when the state in a checkpoint does not fit together."""
+    return FormatError(path, "state", f"something is missing or of the wrong kind: {error!r}", DAMAGED)
+
+
+def progress_of(path: Path) -> Reached:
+    """How far a checkpoint is, by its header alone.
+
+    Raises:
+        FormatError: it is no checkpoint, or it is damaged.
+    """
+    header = read_header(path)
+    try:
+        return Reached(int(header["step"]), float(header["seconds"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(path, "header", f"step or seconds are missing: {error!r}", DAMAGED) from error

@@ -1,0 +1,64 @@
+"""Which task a path is: photos to a radiance field, a mesh to a distance field, a picture to an image field.
+
+One table; a new primitive is a row of it and a module beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from h3d.models import datasets
+
+from . import Task
+from .photos import PhotosTask
+
+Model = Literal["hash_grid"]
+"""Names that --model takes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row: how a model's task is opened from a path and its settings (fields of its config)."""
+
+    open: Callable[[Path, Mapping[str, Any]], Task[Any]]
+    fits: Callable[[Path], bool]
+    """Whether this is what a person means who names the path and no model."""
+
+
+KINDS: dict[Model, Kind] = {
+    "hash_grid": Kind(PhotosTask.open, datasets.is_dataset),
+}
+
+
+def model_for(path: Path) -> Model | None:
+    """The model that is meant by a path alone; None where nothing can be learnt from it."""
+    return next((model for model, kind in KINDS.items() if kind.fits(path)), None)
+
+
+def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any] | None = None) -> Task[Any]:
+    """The task of learning `model` (None: the one that the path means) from `path`.
+
+    `settings` are fields of the task's config; those that it does not have are left out, so that one set of flags
+    serves all models.
+
+    Raises:
+        ValueError: nothing can be learnt from the path, or it is damaged.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    model = model or model_for(path)
+    if model is None:
+        rule = f"{path}: nothing can be learnt from it"
+        raise ValueError(f"{rule}; give a data set of posed photos, or name what you mean with --model")
+    if model not in get_args(Model):
+        raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")
+    return KINDS[model].open(path, settings or {})
+
+
+def known_settings(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a config has, None left out."""
+    names = {field.name for field in fields(config)}
+    return {name: value for name, value in settings.items() if name in names and value is not None}
