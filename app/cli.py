@@ -19,6 +19,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from h3d.models.training.tasks import Model
+
 from .figures.render_verb import RenderConfig, load_camera, render_command
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
@@ -31,7 +33,7 @@ class ViewOptions:
     """Open scenes in the browser and look at them live."""
 
     scenes: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Splat files or folders of one; none = the demo scene."""
+    """Splat files, fields, data sets of posed photos, meshes, pictures, runs of h3d train; none = the demo scene."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in that have the token."""
     port: int = 8080
@@ -44,8 +46,12 @@ class ViewOptions:
     """What renders: auto takes CUDA where it loads."""
     threads: int = 0
     """Threads of the CPU kernels; 0 = all cores."""
-    up: Literal["+x", "-x", "+y", "-y", "+z", "-z"] = "-y"
-    """Which way is up in the scenes."""
+    up: Literal["+x", "-x", "+y", "-y", "+z", "-z"] | None = None
+    """Which way is up in the scenes; none = as the photos were taken, else -y."""
+    model: Model | None = None
+    """What to learn from data; none = what the data is for."""
+    pause: bool = False
+    """Whether what is learnt from data waits to be started in the browser."""
 
 
 def view(options: ViewOptions) -> None:
@@ -58,6 +64,7 @@ def view(options: ViewOptions) -> None:
     from .session import Settings
     from .viewer import Viewer
     from .workspace.folders import AllowedFolders
+    from .workspace.optimisation import Optimisation
     from .workspace.recent import RecentScenes
     from .workspace.workspace import Workspace
 
@@ -67,12 +74,14 @@ def view(options: ViewOptions) -> None:
     scenes = options.scenes or (assets.DEMO_SCENE,)
     folders = AllowedFolders.given(options.scenes or (Path.cwd(),))
     workspace = Workspace(RecentScenes() if options.scenes else None)
+    optimisation = Optimisation(workspace)
     with start_guarded_server(host=options.host, port=options.port, token=options.token) as guarded:
-        _read_scenes(workspace, scenes)
+        _open_all(workspace, optimisation, scenes, options)
         workspace.recent = RecentScenes()
         camera = None if options.scenes else load_camera(str(assets.DEMO_CAMERA))
-        settings = Settings(backend=options.backend, up=AXES[options.up], camera=camera)
-        viewer = Viewer(guarded.viser, workspace, folders, settings)
+        given = options.up is not None
+        settings = Settings(backend=options.backend, up=AXES[options.up or "-y"], up_is_given=given, camera=camera)
+        viewer = Viewer(guarded.viser, workspace, optimisation, folders, settings)
         for line in (backends.describe(options.backend), *guarded.notes):
             print(f"h3d-view: {line}", file=sys.stderr)
         print(f"h3d-view: {guarded.url}", flush=True)
@@ -82,6 +91,7 @@ def view(options: ViewOptions) -> None:
             _wait_for_the_end(workspace)
         finally:
             viewer.close()
+            optimisation.close()
 
 
 def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -174,16 +184,15 @@ def _has_screen() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _read_scenes(workspace, scenes: tuple[Path, ...]) -> None:  # noqa: ANN001
+def _open_all(workspace, optimisation, scenes: tuple[Path, ...], options: ViewOptions) -> None:  # noqa: ANN001
+    from .sources import open_source
+
     for path in scenes:
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder; give a splat file, or a folder of one")
+            raise FileNotFoundError(f"{path}: no such file or folder; give a scene, a data set, a mesh or a picture")
         start = time.perf_counter()
-        layer = workspace.open(path)
-        seconds = time.perf_counter() - start
-        print(f"h3d-view: {layer.name}: {len(layer.asset):,} Gaussians in {seconds:.1f} s", file=sys.stderr)
-        if layer.asset.remark:
-            print(f"h3d-view: {layer.name}: {layer.asset.remark}", file=sys.stderr)
+        opened = open_source(path, workspace, optimisation, options.model, running=not options.pause)
+        print(f"h3d-view: {opened.sentence} ({time.perf_counter() - start:.1f} s)", file=sys.stderr)
 
 
 def _wait_for_the_end(workspace) -> None:  # noqa: ANN001

@@ -15,7 +15,7 @@ from h3d.renderers.cameras import Camera, camera_from_json, look_at, quat_to_rot
 from .figures import framing, images
 from .flight import fly
 from .workspace.events import FovChanged, UpChanged
-from .workspace.scene import Layer
+from .workspace.scene import Home, Layer
 
 if TYPE_CHECKING:
     from .session import Session
@@ -102,11 +102,33 @@ class Navigation:
 
     def _start(self) -> tuple[Camera, float] | None:
         """Where a new tab begins, and how far ahead its pivot lies; None while the scene is empty."""
-        framed = self._framed(None, np.array(framing.DEFAULT_DIRECTION), math.radians(framing.FOV_Y_DEGREES))
-        camera = self._session.settings.camera
+        self._adopt_up()
+        framed = self._framed(None, self._default_direction(), math.radians(framing.FOV_Y_DEGREES))
+        camera, home = self._session.settings.camera, self._home()
+        if framed is not None and camera is None and home is not None and home.camera is not None:
+            return home.camera, float(np.linalg.norm(np.array(home.pivot) - home.camera.position))
         if framed is None or camera is None:
             return framed
         return camera, float(np.linalg.norm(self._center() - camera.position))
+
+    def _home(self) -> Home | None:
+        """Of the first visible layer that has one."""
+        return next((x.home for x in self._session.workspace.layers if x.visible and x.home is not None), None)
+
+    def _adopt_up(self) -> None:
+        """Take the way up from the scene, where nobody has said which it is."""
+        home = self._home()
+        if home is not None and not self._session.settings.up_is_given:
+            self.up = np.array(home.up)
+            self._session.events.publish(UpChanged(home.up))
+
+    def _default_direction(self) -> np.ndarray:  # [3], from the scene to the eye
+        home = self._home()
+        if home is not None and home.direction is not None:
+            return np.array(home.direction)
+        if np.allclose(self.up, framing.DEFAULT_UP):
+            return np.array(framing.DEFAULT_DIRECTION)
+        return framing.three_quarter(self.up)
 
     def _reach(self, layers: tuple[Layer, ...] | None = None) -> None:
         """Let the browser's camera come as near and go as far as the scene's size asks for."""

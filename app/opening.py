@@ -14,8 +14,11 @@ import viser
 
 from h3d.models import formats
 from h3d.models.formats import FormatError
+from h3d.models.training.tasks import Model
 
+from .sources import open_source
 from .workspace.folders import AllowedFolders
+from .workspace.optimisation import Optimisation
 from .workspace.scene import Layer
 from .workspace.workspace import Workspace, placed_asset
 
@@ -29,25 +32,31 @@ logger = logging.getLogger(__name__)
 class Opener:
     """Opens and saves for all tabs. Paths that a person types in a browser must lie below the allowed folders."""
 
-    def __init__(self, workspace: Workspace, folders: AllowedFolders) -> None:
-        self.workspace, self.folders = workspace, folders
+    def __init__(self, workspace: Workspace, optimisation: Optimisation, folders: AllowedFolders) -> None:
+        self.workspace, self.optimisation, self.folders = workspace, optimisation, folders
 
     def recent(self) -> list[Path]:
         """Scenes that were opened lately on this machine."""
         return self.workspace.recent.paths() if self.workspace.recent is not None else []
 
-    def typed(self, text: str, session: Session) -> None:
-        """Open a path that was typed in the browser.
+    def typed(self, text: str, session: Session, model: Model | None = None) -> None:
+        """Open a path that was typed in the browser; a `model` says what to learn from it.
 
         Raises:
             PermissionError: it lies outside the allowed folders.
         """
-        self.known(self.folders.resolve(text), session)
+        self.known(self.folders.resolve(text), session, model)
 
-    def known(self, path: Path, session: Session) -> None:
+    def known(self, path: Path, session: Session, model: Model | None = None) -> None:
         """Open a path that the program itself offered."""
         expected = self.workspace.expected_seconds(path) if path.is_file() else None
-        self._report(lambda: session.select(self.workspace.open(path).key), f"Opening {path.name}", session, expected)
+
+        def work() -> None:
+            opened = open_source(path, self.workspace, self.optimisation, model)
+            if opened.layer is not None:
+                session.select(opened.layer)
+
+        self._report(work, f"Opening {path.name}", session, expected)
 
     def upload(self, name: str, content: bytes, session: Session) -> None:
         """Open a file that came through the browser. It is kept in memory only, as a layer without a path."""

@@ -17,7 +17,9 @@ from .figures.display import Mode, Shape
 from .panels.camera import AXES, CameraPanel
 from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
+from .panels.dataset import DatasetPanel
 from .panels.layers import LayersPanel
+from .panels.optimise import OptimisePanel
 from .session import Session
 
 HELD_SECONDS = 0.25  # presses of one key closer than this are one key held
@@ -43,7 +45,13 @@ class Command:
 
 
 def commands(
-    session: Session, layers: LayersPanel, camera: CameraPanel, compare: ComparePanel, capture: CapturePanel
+    session: Session,
+    layers: LayersPanel,
+    camera: CameraPanel,
+    compare: ComparePanel,
+    capture: CapturePanel,
+    optimise: OptimisePanel,
+    dataset: DatasetPanel,
 ) -> list[Command]:
     """All commands of one tab."""
     table = [
@@ -63,6 +71,11 @@ def commands(
         Command("Compare: swap A and B", compare.swap),
         Command("Wipe: line to the left", lambda: compare.nudge(-0.02), "I", repeats=True),
         Command("Wipe: line to the right", lambda: compare.nudge(0.02), "O", repeats=True),
+        Command("Training: hold or go on", optimise.start_or_pause, "K"),
+        Command("Training: one step", optimise.step),
+        Command("Photos: look from this one", dataset.jump, "J"),
+        Command("Photos: the next one", lambda: dataset.step(1), "end"),
+        Command("Photos: the one before", lambda: dataset.step(-1), "home"),
         Command("Capture and download", capture.download, "P"),
         Command("Command that renders this view", capture.show_command, "Y"),
         Command("Antialiased on or off", lambda: session.set_display(antialiased=not session.display.antialiased), "N"),

@@ -1,7 +1,8 @@
 """One loop a tab: turns camera moves and changes into pictures, newest first, and never floods the browser.
 
 A tab is `moving` or `still`. Moving pictures are as small as the measured cost asks for; when nothing has happened
-for a moment the picture is rendered whole. What happens is a table:
+for a moment the picture is rendered whole, in two goes where it takes long. While what is shown is being optimised
+(`step`), still pictures have a budget too: the optimisation wants the time. What happens is a table:
 
     state \\ action   move      change    settle    step
     moving           moving    moving    still     moving
@@ -44,7 +45,8 @@ _URGENCY: dict[Action, int] = {"settle": 0, "step": 1, "change": 2, "move": 3}
 
 SETTLE_SECONDS = 0.12
 MAX_IN_FLIGHT = 2
-SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)  # of the linear size of a moving picture
+SCALES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125)  # of the linear size of a picture with a budget
+PREVIEW_MS, PREVIEW_BUDGET_MS = 600.0, 200.0  # a still picture dearer than the first is shown coarser before
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,14 @@ class Source(Protocol):
         """Pictures with equal keys cost alike (same layers, same mode)."""
         ...
 
+    def first_scale(self) -> float:
+        """Of the linear size: what the first picture of its kind is tried at, before anything is known of its cost."""
+        ...
+
+    def budget_ms(self, *, still: bool) -> float | None:
+        """What a picture may cost; a dearer one is made smaller. None = it is made whole."""
+        ...
+
     def settled(self, cancel: CancelFlag) -> None:
         """Called once after a still picture was handed over: time for slower things, such as metrics."""
         ...
@@ -97,7 +107,8 @@ class CostModel:
 
     FADE = 0.85
 
-    def __init__(self) -> None:
+    def __init__(self, first_scale: float = 0.5) -> None:
+        self._first_scale = first_scale
         self._sums = [0.0] * 5  # weight, pixels, ms, pixels^2, pixels * ms
 
     def add(self, pixels: int, ms: float) -> None:
@@ -124,17 +135,22 @@ class CostModel:
         """
         prediction = self.predict()
         if prediction is None:
-            return 0.5
+            return self._first_scale
         a, b = prediction
         allowance = max(budget_ms - a, a)
         return next((s for s in SCALES if b * pixels * s * s <= allowance), SCALES[-1])
+
+    def milliseconds(self, pixels: int) -> float:
+        """What a picture of this size will cost; 0 before the first measurement."""
+        a, b = self.predict() or (0.0, 0.0)
+        return a + b * pixels
 
 
 class RenderLoop:
     """The thread of one tab. `request` may be called from anywhere and returns at once."""
 
-    def __init__(self, source: Source, sink: Sink, *, budget_ms: float = 33.0) -> None:
-        self._source, self._sink, self.budget_ms = source, sink, budget_ms
+    def __init__(self, source: Source, sink: Sink) -> None:
+        self._source, self._sink = source, sink
         self._condition = threading.Condition()
         self._pending: Action | None = None
         self._requested_at = 0.0
@@ -181,7 +197,7 @@ class RenderLoop:
             still = self._state == "still"
             try:
                 self._draw(still, requested_at)
-                if still:
+                if still and not self._something_waits():
                     self._source.settled(self._cancel)
             except Cancelled:
                 continue
@@ -205,12 +221,36 @@ class RenderLoop:
                     self._pending, self._requested_at = "settle", time.perf_counter()
             return None
 
+    def _room(self) -> bool:
+        """Wait until one more picture may be sent; False when something newer is asked for first."""
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._in_flight < MAX_IN_FLIGHT or self._pending is not None or self._closed
+            )
+            return self._pending is None and not self._closed
+
+    def _something_waits(self) -> bool:
+        with self._condition:
+            return self._pending is not None or self._closed
+
     def _draw(self, still: bool, requested_at: float) -> None:
         width, height = self._source.full_size()
-        model = self._costs.setdefault(self._source.cost_key(), CostModel())
-        if not still:
-            scale = model.scale_for(width * height, self.budget_ms)
-            width, height = max(1, round(scale * width)), max(1, round(scale * height))
+        key = self._source.cost_key()
+        if (model := self._costs.get(key)) is None:
+            model = self._costs[key] = CostModel(self._source.first_scale())
+        budget = self._source.budget_ms(still=still)
+        if budget is not None:
+            self._draw_at(model.scale_for(width * height, budget), still, requested_at, model)
+            return
+        if model.milliseconds(width * height) > PREVIEW_MS:
+            self._draw_at(model.scale_for(width * height, PREVIEW_BUDGET_MS), still, requested_at, model)
+            if not self._room():
+                return
+        self._draw_at(1.0, still, requested_at, model)
+
+    def _draw_at(self, scale: float, still: bool, requested_at: float, model: CostModel) -> None:
+        width, height = self._source.full_size()
+        width, height = max(1, round(scale * width)), max(1, round(scale * height))
         start = time.perf_counter()
         drawn = self._source.draw(width, height, still=still, cancel=self._cancel)
         model.add(width * height, 1e3 * (time.perf_counter() - start))

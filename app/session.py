@@ -18,28 +18,35 @@ from typing import Literal
 import numpy as np
 import viser
 
+from h3d.models.gaussians import Gaussians
 from h3d.renderers import CancelFlag
 from h3d.renderers.cameras import Camera
 
 from .figures import compare, images
 from .figures.display import Display
-from .figures.images import Backend
+from .figures.pictures import Backend, View
 from .hands import Hands
 from .navigation import Navigation
-from .render_loop import MAX_IN_FLIGHT, Drawn, RenderLoop
+from .photos import Photos
+from .render_loop import MAX_IN_FLIGHT, SCALES, Drawn, RenderLoop
 from .workspace.comparing import CompareSettings
 from .workspace.events import (
+    AssetReplaced,
     Channel,
     CompareChanged,
     DisplayChanged,
     FrameAcknowledged,
     FrameShown,
+    LayersChanged,
     LayerSelected,
     Measured,
     Notice,
+    RunChanged,
     SessionEvent,
     WorkspaceEvent,
 )
+from .workspace.optimisation import Optimisation
+from .workspace.runs import RunStatus
 from .workspace.scene import Layer
 from .workspace.workspace import Workspace
 
@@ -50,6 +57,8 @@ JPEG_MOVING, JPEG_STILL = 70, 92
 DEPTH_SIDE = 512  # depth is sent only to hide gizmos rightly; it costs a PNG
 MAX_SENT_DEPTH = 160.0  # viser packs depth into 24 bits of 1e-5 each
 MEASURE_HEIGHT = 360
+MOVING_MS, MOVING_FIELD_MS = 33.0, 80.0  # what a picture may cost while the camera moves
+REFRESH_MS = 1000.0  # a picture of what is being optimised is renewed this often at least
 REPEAT_ERROR_SECONDS = 5.0
 COLORS: dict[str, Literal["blue", "yellow", "red"]] = {"info": "blue", "warning": "yellow", "error": "red"}
 
@@ -61,6 +70,7 @@ class Settings:
     backend: Backend = "auto"
     display: Display = Display(background=(0.09, 0.09, 0.1))  # Black would swallow the outline of dark scenes.
     up: tuple[float, float, float] = (0.0, -1.0, 0.0)
+    up_is_given: bool = False  # else a scene that knows its own way up is stood upright by it
     camera: Camera | None = None  # where new tabs begin; None = the whole scene in view
 
 
@@ -78,13 +88,18 @@ class Kept:
 class Session:
     """The state of one tab and the methods that its panels call. Subscribe to `events` to hear of changes."""
 
-    def __init__(self, client: viser.ClientHandle, workspace: Workspace, settings: Settings) -> None:
-        self.client, self.workspace, self.settings = client, workspace, settings
+    def __init__(
+        self, client: viser.ClientHandle, workspace: Workspace, settings: Settings, optimisation: Optimisation
+    ) -> None:
+        self.client, self.workspace, self.settings, self.optimisation = client, workspace, settings, optimisation
         self.events: Channel[SessionEvent] = Channel()
         self.display = settings.display
         self.compare = CompareSettings()
         self.selected: int | None = workspace.layers[-1].key if workspace.layers else None
         self.gizmo = False
+        self.overlays: frozenset[str] = frozenset()  # what the browser itself draws into the scene, by name
+        self.photos = Photos(workspace, optimisation)
+        self._live = {run.layer for run in optimisation.statuses() if run.state == "running"}
         self.hands = Hands(self.refuse)
         self.navigation = Navigation(self, settings.up)
         self.loop = RenderLoop(self, self)
@@ -94,7 +109,7 @@ class Session:
         self._closed = False
         self._at_close: list[Callable[[], object]] = []
         self.at_close(workspace.events.subscribe(self._on_workspace))
-        self.loop.on_acknowledged = lambda ms: self.events.publish(FrameAcknowledged(ms))
+        self.loop.on_acknowledged = self._acknowledged
 
     def start(self) -> None:
         """Begin to draw; nothing happens if the tab is gone already."""
@@ -140,6 +155,10 @@ class Session:
         self.display, self.compare = kept.display, kept.compare
         self.navigation.up, self.navigation.bookmarks, self.navigation.placed = kept.up, kept.bookmarks, True
 
+    def _acknowledged(self, latency_ms: float) -> None:
+        self.events.publish(FrameAcknowledged(latency_ms))
+        self.optimisation.want_snapshot()
+
     # What the panels call.
 
     def set_display(self, **changes: object) -> None:
@@ -155,6 +174,11 @@ class Session:
         if self.compare != before:
             self.events.publish(CompareChanged(before, self.compare))
             self.loop.request("change")
+
+    def set_overlay(self, name: str, shown: bool) -> None:
+        """Say that the browser draws something into the scene: depth is sent along then, to hide it rightly."""
+        self.overlays = self.overlays | {name} if shown else self.overlays - {name}
+        self.loop.request("change")
 
     def selected_layer(self) -> Layer | None:
         """The layer that the panel edits."""
@@ -185,7 +209,7 @@ class Session:
 
     # What is drawn: `Source` of the render loop.
 
-    def view(self, side: str) -> images.View:
+    def view(self, side: str) -> View:
         """View A or B: which layers, drawn how."""
         key = self.compare.layer_a if side == "a" else self.compare.layer_b
         if self.compare.mode == "off" or key is None:
@@ -193,9 +217,27 @@ class Session:
         else:
             layers = tuple(replace(x, visible=True) for x in self.workspace.layers if x.key == key)
         own = None if side == "a" or self.compare.mode == "off" else self.compare.own_b
-        return images.View(layers, self.display if own is None else own.over(self.display))
+        display = self.display if own is None else own.over(self.display)
+        photo = self._photo_layer()
+        if photo is not None and self.compare.photo is not None:
+            if side == "b":
+                return View((photo,), replace(display, mode="rgb", exposure=0.0))
+            if self.compare.photo.overlay > 0.0:
+                layers = (*layers, photo)
+        return View(layers, display)
 
-    def subject(self) -> images.View | compare.Comparison:
+    def _photo_layer(self) -> Layer | None:
+        """The photo that is compared with, standing where its run's layer stands."""
+        shown = self.compare.photo
+        if shown is None:
+            return None
+        found = self.photos.field(shown)
+        run_layer = next((x for x in self.workspace.layers if x.run == shown.run), None)
+        if found is None or run_layer is None:
+            return None
+        return replace(run_layer, key=-1, name=found.remark, asset=found, path=None, sha256="", run=None, visible=True)
+
+    def subject(self) -> View | compare.Comparison:
         """What this tab shows: a view, or two compared."""
         settings = self.compare
         if settings.mode == "off":
@@ -212,6 +254,8 @@ class Session:
 
     def _side_name(self, key: int | None, side: str) -> str:
         """What tells the side apart: its layer, else how it is drawn."""
+        if side == "b" and (photo := self._photo_layer()) is not None:
+            return photo.name
         display = self.view(side).display
         return next((x.name for x in self.workspace.layers if x.key == key), display.mode)
 
@@ -224,19 +268,40 @@ class Session:
         layers = tuple((x.key, x.visible) for x in self.workspace.layers)
         return layers, self.display.mode, self.display.shape, self.compare.mode, self.display.sh_degree
 
+    def first_scale(self) -> float:
+        # An untrained field is a fog that rays go all the way through: a picture can cost a hundred times more or less.
+        return SCALES[-1] if self._shows_fields() else 0.5
+
+    def _shows_fields(self) -> bool:
+        return any(layer.visible and not isinstance(layer.asset, Gaussians) for layer in self.workspace.layers)
+
+    def budget_ms(self, *, still: bool) -> float | None:
+        if not still:
+            return MOVING_FIELD_MS if self._shows_fields() else MOVING_MS
+        live = any(layer.visible and layer.key in self._live for layer in self.workspace.layers)
+        return max(MOVING_FIELD_MS, REFRESH_MS * (1.0 - self.optimisation.share)) if live else None
+
     def draw(self, width: int, height: int, *, still: bool, cancel: CancelFlag) -> Drawn:
         camera = self.camera(width, height)
-        subject = self.subject()
-        depth = still and self.gizmo and isinstance(subject, images.View)
-        if isinstance(subject, images.View):
-            picture = images.render(subject, camera, depth=depth, cancel=cancel, backend=self.settings.backend)
-        else:
-            picture = compare.render(subject, camera, cancel=cancel, backend=self.settings.backend)
-        return Drawn(picture, width, height, picture.stats or {})
+        subject, backend = self.subject(), self.settings.backend
+        began = time.perf_counter()
+        with self.optimisation.frames.drawing():
+            if isinstance(subject, View):
+                depth = still and (self.gizmo or len(self.overlays) > 0)
+                picture = images.render(subject, camera, depth=depth, quick=not still, cancel=cancel, backend=backend)
+            else:
+                picture = compare.render(subject, camera, quick=not still, cancel=cancel, backend=backend)
+        total = {"total_ms": 1e3 * (time.perf_counter() - began)}
+        return Drawn(picture, width, height, {**(picture.stats or {}), **total})
 
     def settled(self, cancel: CancelFlag) -> None:
         subject = self.subject()
-        if isinstance(subject, images.View):
+        if self.compare.photo is not None:
+            with self.optimisation.frames.drawing():
+                sentence = self.photos.judged(self.compare.photo, cancel)
+            self.events.publish(Measured(sentence))
+            return
+        if isinstance(subject, View):
             return
         width, height = self.full_size()
         shrink = min(1.0, MEASURE_HEIGHT / height)
@@ -278,6 +343,21 @@ class Session:
         self.client.local_storage.get_item("h3d-frame")
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
+        match event:
+            case AssetReplaced():
+                self.loop.request("step")
+            case RunChanged(status):
+                self._on_run(status)
+            case LayersChanged():
+                self._on_layers(event)
+
+    def _on_run(self, status: RunStatus) -> None:
+        before = set(self._live)
+        self._live = self._live - {status.layer} | ({status.layer} if status.state == "running" else set())
+        if self._live != before:
+            self.loop.request("settle")  # It has a budget while something is being optimised, and none afterwards.
+
+    def _on_layers(self, event: LayersChanged) -> None:
         keys = {layer.key for layer in event.after}
         if self.selected not in keys:
             self.select(event.after[-1].key if event.after else None)
@@ -291,10 +371,11 @@ class Session:
 
 def _sentence(metrics: compare.Metrics) -> str:
     psnr = "equal" if math.isinf(metrics.psnr_db) else f"{metrics.psnr_db:.2f} dB"
-    return (
-        f"PSNR {psnr}, SSIM {metrics.ssim:.4f}. A: {metrics.count_a:,} Gaussians, {metrics.drawn_a:,} in view; "
+    counts = (
+        f" A: {metrics.count_a:,} Gaussians, {metrics.drawn_a:,} in view; "
         f"B: {metrics.count_b:,}, {metrics.drawn_b:,} in view."
     )
+    return f"PSNR {psnr}, SSIM {metrics.ssim:.4f}.{counts if metrics.count_a + metrics.count_b > 0 else ''}"
 
 
 def _thin(depth: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:  # [h, w] -> [h', w']

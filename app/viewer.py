@@ -16,14 +16,18 @@ from .palette import commands, register
 from .panels.camera import CameraPanel
 from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
+from .panels.dataset import DatasetPanel
 from .panels.display import DisplayPanel
+from .panels.field import FieldPanel
 from .panels.gizmo import Gizmo
 from .panels.help import HelpPanel
 from .panels.layers import LayersPanel
+from .panels.optimise import OptimisePanel
 from .panels.stats import StatsPanel
 from .session import Kept, Session, Settings
-from .workspace.events import WorkspaceEvent
+from .workspace.events import LayersChanged, WorkspaceEvent
 from .workspace.folders import AllowedFolders
+from .workspace.optimisation import Optimisation
 from .workspace.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -35,10 +39,15 @@ class Viewer:
     """The program in the browser: one workspace, one session a tab."""
 
     def __init__(
-        self, server: viser.ViserServer, workspace: Workspace, folders: AllowedFolders, settings: Settings
+        self,
+        server: viser.ViserServer,
+        workspace: Workspace,
+        optimisation: Optimisation,
+        folders: AllowedFolders,
+        settings: Settings,
     ) -> None:
-        self.server, self.workspace, self.settings = server, workspace, settings
-        self.opener = Opener(workspace, folders)
+        self.server, self.workspace, self.optimisation, self.settings = server, workspace, optimisation, settings
+        self.opener = Opener(workspace, optimisation, folders)
         self.sessions: dict[int, Session] = {}
         self._left: deque[Kept] = deque(maxlen=16)  # of tabs that have gone, for those that come again
         self._lock = threading.Lock()
@@ -58,6 +67,8 @@ class Viewer:
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
         """Tabs that were empty fly to the first scene. One that comes back by undo is found where it was left."""
+        if not isinstance(event, LayersChanged):
+            return
         new = {layer.key for layer in event.after} - self._seen
         self._seen |= new
         if new and not event.before:
@@ -65,29 +76,34 @@ class Viewer:
                 session.navigation.reset(seconds=0.0)
 
     def _connect(self, client: viser.ClientHandle) -> None:
-        session = Session(client, self.workspace, self.settings)
+        session = Session(client, self.workspace, self.settings, self.optimisation)
         kept = self._kept_for(client)
         if kept is not None:
             session.resume(kept)
         with self._lock:
             self.sessions[client.client_id] = session
-        panels = [
-            LayersPanel(session, self.opener),
+        layers, camera, compare = LayersPanel(session, self.opener), CameraPanel(session), ComparePanel(session)
+        capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
+        dataset = DatasetPanel(session)
+        table = commands(session, layers, camera, compare, capture, optimise, dataset)
+        panels = (
+            layers,
+            optimise,
             DisplayPanel(session),
-            CameraPanel(session),
-            ComparePanel(session),
-            CapturePanel(session, self.opener.folders),
+            FieldPanel(session),
+            dataset,
+            camera,
+            compare,
+            capture,
             StatsPanel(session),
-        ]
-        layers, _, camera, compare, capture, _ = panels
-        table = commands(session, layers, camera, compare, capture)  # pyright: ignore[reportArgumentType]
-        panels.append(HelpPanel(session, table))
+            HelpPanel(session, table),
+        )
         tabs = client.gui.add_tab_group()
         for panel in panels:
             with tabs.add_tab(panel.title):
                 panel.build()
         gizmo = Gizmo(session)
-        for panel in (layers, compare, gizmo):
+        for panel in (layers, optimise, dataset, compare, gizmo):
             session.at_close(self.workspace.events.subscribe(panel.on_event))
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)

@@ -1,19 +1,19 @@
-"""How a field is looked at: what the Field panel changes and every field's `render` takes.
+"""What every field is, whatever it is a field of, and how it is looked at.
 
-A field is any asset but Gaussians: radiance, distance, picture, path-traced scene. Each has
-
-    bounds                                      [2, 3] float64, the box in its own axes that should be in view
-    nbytes, remark, save(path)                  as `h3d.models.gaussians` has them
-    render(origins, directions, *, view, cancel) -> RenderedRays
-
-where origins and unit directions are [R, 3] in the asset's axes, rgb is over black (premultiplied by alpha), depth is
-the distance along the ray in the asset's units. A kind of field leaves alone what it has no use for.
+A field is any asset but Gaussians: radiance, distance, picture, path-traced scene, photo. R rays.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from h3d.renderers.cancel import CancelFlag
+from h3d.renderers.fields import RenderedRays
 
 Axis = Literal["x", "y", "z"]
 ALL_LEVELS = (1 << 32) - 1
@@ -21,7 +21,7 @@ ALL_LEVELS = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class FieldView:
-    """The settings of one look at a field."""
+    """The settings of one look at a field. A kind of field leaves alone what it has no use for."""
 
     level_mask: int = ALL_LEVELS
     """Bit l set: level l of the hash grid takes part; the features of the others are 0."""
@@ -40,7 +40,7 @@ class FieldView:
     stop_transmittance: float = 1e-4
     """A ray that lets less than this through is finished."""
     normals: bool = False
-    """Whether the picture needs normals [R, 3]: unit, in the asset's axes, towards the eye's side; weighted by alpha."""
+    """Whether the picture needs normals [R, 3]: unit vectors in the asset's axes times alpha."""
     quick: bool = False
     """While the camera moves: a little less exact where that is much quicker."""
 
@@ -51,3 +51,44 @@ class FieldView:
             raise ValueError(f"slice_at {self.slice_at}: must be 0 to 1")
         if not 0.0 <= self.density_threshold < float("inf"):
             raise ValueError(f"density_threshold {self.density_threshold}: must be finite and 0 or more")
+
+
+WHOLE = FieldView()
+"""The whole field as it is."""
+
+
+class Field(Protocol):
+    """An asset that is looked at by rays."""
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """[2, 3] float64, low and high corner of the box, in the field's own axes, that should be in view."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        ...
+
+    @property
+    def remark(self) -> str:
+        """What a person should know of where it came from, one sentence or nothing."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Writes it as one file, whole or not at all."""
+        ...
+
+    def render(
+        self,
+        origins: torch.Tensor,  # [R, 3] in the field's own axes
+        directions: torch.Tensor,  # [R, 3] unit
+        *,
+        view: FieldView = WHOLE,
+        cancel: CancelFlag | None = None,
+    ) -> RenderedRays:
+        """What the rays see: rgb over black (premultiplied by alpha), depth as the distance in the field's units.
+
+        Raises: Cancelled.
+        """
+        ...

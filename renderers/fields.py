@@ -76,6 +76,7 @@ class RenderedRays:
     depth: torch.Tensor  # [R] expected distance along the ray, 0 where alpha is 0
     counts: torch.Tensor  # [R] int32, samples blended before the ray stopped
     weights: torch.Tensor | None = None  # [S] share of each sample in its ray; None from `render_rays`
+    normals: torch.Tensor | None = None  # [R, 3]
 
 
 @dataclass(frozen=True)

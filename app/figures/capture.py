@@ -22,7 +22,8 @@ from h3d.renderers.cameras import Camera
 
 from . import colormaps, compare, images, png, stamps
 from .compare import Comparison, ComparisonPainter
-from .images import Backend, Tile, View, ViewPainter
+from .images import ViewPainter
+from .pictures import Backend, Tile, View
 from .recipe import KEYWORD, command_of, recipe_of, recipe_text
 
 MAX_SIDE = 16384

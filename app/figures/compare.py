@@ -18,7 +18,9 @@ from h3d.renderers import CancelFlag
 from h3d.renderers.cameras import Camera
 
 from . import colormaps, images, stamps
-from .images import Backend, Legend, Picture, Rect, Tile, View, ViewPainter
+from .images import ViewPainter
+from .pictures import Backend, Legend, Picture, Rect, Tile, View
+from .splat_parts import round_up, visible_count
 from .stamps import Stamp
 
 CompareMode = Literal["wipe", "side_by_side", "difference", "flip"]
@@ -155,7 +157,12 @@ def split_at(comparison: Comparison, pixels: int) -> int:
 
 
 def painter(
-    comparison: Comparison, camera: Camera, *, backend: Backend = "auto", cancel: CancelFlag | None = None
+    comparison: Comparison,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+    quick: bool = False,
+    cancel: CancelFlag | None = None,
 ) -> ComparisonPainter:
     """What draws `comparison` from `camera`; measures now what all rectangles share.
 
@@ -169,8 +176,9 @@ def painter(
     first, second = comparison.a, comparison.b
     if comparison.mode == "flip":
         first = second = comparison.a if comparison.show == "a" else comparison.b
-    a = images.painter(first, left, backend=backend, cancel=cancel)
-    b = a if first is second and left is right else images.painter(second, right, backend=backend, cancel=cancel)
+    a = images.painter(first, left, backend=backend, quick=quick, cancel=cancel)
+    same = first is second and left is right
+    b = a if same else images.painter(second, right, backend=backend, quick=quick, cancel=cancel)
     legend = None
     if comparison.mode == "difference":
         bound = comparison.difference_range or _measured_range(comparison, camera, backend, cancel)
@@ -183,11 +191,13 @@ def render(
     camera: Camera,
     *,
     depth: bool = False,
+    quick: bool = False,
     cancel: CancelFlag | None = None,
     backend: Backend = "auto",
 ) -> Picture:
     """The comparison as one picture for a screen."""
-    return painter(comparison, camera, backend=backend, cancel=cancel).picture(depth=depth, cancel=cancel)
+    drawer = painter(comparison, camera, backend=backend, quick=quick, cancel=cancel)
+    return drawer.picture(depth=depth, cancel=cancel)
 
 
 def measure(
@@ -201,8 +211,8 @@ def measure(
     return Metrics(
         psnr_db=float(losses.psnr(a, b)),
         ssim=float(losses.ssim(a, b, padding=padding)),
-        count_a=images.visible_count(comparison.a),
-        count_b=images.visible_count(comparison.b),
+        count_a=visible_count(comparison.a.layers),
+        count_b=visible_count(comparison.b.layers),
         drawn_a=int((first.stats or {}).get("visible", 0)),
         drawn_b=int((second.stats or {}).get("visible", 0)),
     )
@@ -222,12 +232,12 @@ def _strongest(change: np.ndarray) -> np.ndarray:  # [h, w, 3] -> [h, w]
 
 def _measured_range(comparison: Comparison, camera: Camera, backend: Backend, cancel: CancelFlag | None) -> float:
     """A round number that nearly all changes of a small picture stay below."""
-    small = images.shrunk(camera, DIFFERENCE_SIDE)
+    small = images.shrunk_camera(camera, DIFFERENCE_SIDE)
     sides = [images.render(view, small, cancel=cancel, backend=backend) for view in (comparison.a, comparison.b)]
     change = np.abs(_strongest(sides[1].pixels.astype(np.int16) - sides[0].pixels)) / 255.0
     changed = change[change > 0]
     bound = max(float(np.quantile(changed, 0.98)) if len(changed) > 0 else 0.0, SMALLEST_RANGE)
-    return images.round_up(bound)
+    return min(1.0, round_up(bound))
 
 
 def _marks(comparison: Comparison, camera: Camera, legend: Legend | None) -> tuple[Stamp, ...]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["rgb", "depth", "alpha", "normals", "contribution", "top_id"]
+from h3d.models.field_view import FieldView
+
+Mode = Literal["rgb", "depth", "alpha", "normals", "contribution", "top_id", "cost"]
 Shape = Literal["splats", "points", "ellipsoids", "rings"]
 
 RANGES: dict[str, tuple[float, float, float]] = {  # minimum, maximum, step
@@ -17,6 +19,7 @@ RANGES: dict[str, tuple[float, float, float]] = {  # minimum, maximum, step
     "point_size": (1.0, 12.0, 0.5),
     "near_plane": (0.001, 10.0, 0.001),
     "far_plane": (1.0, 10000.0, 1.0),
+    "exposure": (-5.0, 5.0, 0.1),
 }
 
 
@@ -25,8 +28,8 @@ class Display:
     """The settings of one picture."""
 
     mode: Mode = "rgb"
-    """What a pixel shows: colour, expected depth, alpha, normals (shortest axis), contribution heat, or the Gaussian
-    that contributes most."""
+    """What a pixel shows: colour, expected depth, alpha, normals; of Gaussians alone the contribution heat and the one
+    that contributes most; of fields alone the cost in samples."""
     shape: Shape = "splats"
     """How a Gaussian is drawn: as itself, as a point, as a shaded ellipsoid, or as the ring of its outline."""
     sh_degree: int = 3
@@ -43,6 +46,10 @@ class Display:
     """Gaussians nearer than this, in scene units along the view, are not drawn."""
     far_plane: float = 10000.0
     """Gaussians farther than this are not drawn."""
+    exposure: float = 0.0
+    """Brightens (or darkens) colours by this many stops."""
+    field: FieldView = FieldView()
+    """How fields are looked at; see the Field panel."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.near_plane < self.far_plane:

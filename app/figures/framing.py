@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from h3d.app.workspace.scene import Layer
+from h3d.app.workspace.scene import Asset, Layer
 from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, look_at
 
@@ -23,13 +23,25 @@ DEFAULT_DIRECTION = (-0.5, -0.3, -0.85)
 FOV_Y_DEGREES = 45.0
 FILL = 0.9  # of the picture's half size that the scene may fill
 MAX_SAMPLES = 50_000
+BOX_POINTS = 7  # along each side of a field's bounds
 
 
-_known_bounds: WeakKeyDictionary[Gaussians, tuple[np.ndarray, float]] = WeakKeyDictionary()  # Assets never change.
+_known_bounds: WeakKeyDictionary[Asset, tuple[np.ndarray, float]] = WeakKeyDictionary()  # Assets never change.
 
 
-def robust_bounds(asset: Gaussians) -> tuple[np.ndarray, float]:
+def three_quarter(up: np.ndarray) -> np.ndarray:  # [3] -> [3]
+    """`DEFAULT_DIRECTION` for another way up: from the scene to the eye, slightly above."""
+    side = np.eye(3)[int(np.argmin(np.abs(up)))]
+    forward = np.cross(up, np.cross(side, up))
+    forward /= np.linalg.norm(forward)
+    return 0.85 * forward + 0.5 * np.cross(up, forward) + 0.3 * up
+
+
+def robust_bounds(asset: Asset) -> tuple[np.ndarray, float]:
     """Centre [3] and radius of the sphere that holds the scene without its strays, in the asset's own axes."""
+    if not isinstance(asset, Gaussians):
+        low, high = asset.bounds
+        return 0.5 * (low + high), 0.5 * float(np.linalg.norm(high - low))
     points = _sample(asset)
     if len(points) == 0:
         return np.zeros(3), 1.0
@@ -99,7 +111,7 @@ def _bounds(points: np.ndarray, size: float) -> tuple[np.ndarray, float]:  # [M,
 
 def _world_points(layers: Sequence[Layer]) -> tuple[np.ndarray, float]:
     """Means [M, 3] of the visible rows in world axes, and a typical standard deviation of theirs."""
-    seen = [layer for layer in layers if layer.visible and len(layer.asset) > 0]
+    seen = [layer for layer in layers if layer.visible]
     clouds, sizes = [np.zeros((0, 3))], [0.0]
     for layer in seen:
         points = _sample(layer.asset, layer)
@@ -110,8 +122,12 @@ def _world_points(layers: Sequence[Layer]) -> tuple[np.ndarray, float]:
     return np.concatenate(clouds), max(sizes)
 
 
-def _sample(asset: Gaussians, layer: Layer | None = None) -> np.ndarray:
-    """Means [M, 3] float64 of an even sample of the rows that can be seen."""
+def _sample(asset: Asset, layer: Layer | None = None) -> np.ndarray:
+    """Means [M, 3] float64 of an even sample of the rows that can be seen; of a field, points all over its bounds."""
+    if not isinstance(asset, Gaussians):
+        low, high = asset.bounds
+        along = np.linspace(0.0, 1.0, BOX_POINTS)
+        return low + (high - low) * np.stack(np.meshgrid(along, along, along), axis=-1).reshape(-1, 3)
     step = max(1, len(asset) // MAX_SAMPLES)
     means = asset.means[::step].cpu().numpy().astype(np.float64)
     solid = asset.logit_opacities[::step].cpu().numpy() > -3.0  # opacity above 5 %
@@ -121,9 +137,9 @@ def _sample(asset: Gaussians, layer: Layer | None = None) -> np.ndarray:
     return means[solid] if solid.any() else means
 
 
-def _typical_size(asset: Gaussians) -> float:
+def _typical_size(asset: Asset) -> float:
     """Median over an even sample of the rows of their largest standard deviation, in the asset's units."""
-    if len(asset) == 0:
+    if not isinstance(asset, Gaussians) or len(asset) == 0:
         return 0.0
     step = max(1, len(asset) // MAX_SAMPLES)
     return float(asset.log_scales[::step].amax(dim=1).median().exp())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from h3d.app.workspace.scene import Layer
 
 from .display import Display
 
+Rect = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of the picture; x1 and y1 are one past the last."""
+Backend = Literal["auto", "cpu", "cuda"]
 Legend = tuple[str, float, float]
 """What a colour bar says: its label, and the values at its two ends."""
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import shlex
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from h3d.app.workspace.scene import Layer
-from h3d.models.gaussians import ROW_FIELDS
+from h3d.app.workspace.scene import Asset, Layer
+from h3d.models.field_view import FieldView
+from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, camera_to_json
 
 from . import png
 from .compare import Comparison
 from .display import Display
-from .images import View
+from .pictures import View
 
 KEYWORD = "h3d-view"
 MAX_MASK_BYTES = 1 << 28
@@ -146,8 +147,8 @@ def _file_name(layer: Layer) -> str:
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
     return {
         "file": _file_name(layer),
-        "sha256": layer.sha256 or _rows_sha256(layer),
-        "count": len(layer.asset),
+        "sha256": layer.sha256 or content_sha256(layer.asset),
+        "count": len(layer.asset) if isinstance(layer.asset, Gaussians) else 1,
         "wxyz": [float(v) for v in layer.wxyz],
         "position": [float(v) for v in layer.position],
         "scale": float(layer.scale),
@@ -156,7 +157,7 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
 
 
 def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -> Layer:
-    found = [layer for layer in loaded if (layer.sha256 or _rows_sha256(layer)) == entry["sha256"]]
+    found = [layer for layer in loaded if (layer.sha256 or content_sha256(layer.asset)) == entry["sha256"]]
     if len(found) == 0:
         given = ", ".join(_file_name(layer) for layer in loaded) or "none"
         raise RecipeError(
@@ -165,7 +166,8 @@ def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -
         )
     w, x, y, z = (float(v) for v in entry["wxyz"])
     px, py, pz = (float(v) for v in entry["position"])
-    hidden = _mask_from_text(entry["hidden_rows"], len(found[0].asset))
+    asset = found[0].asset
+    hidden = _mask_from_text(entry["hidden_rows"], len(asset) if isinstance(asset, Gaussians) else 0)
     return replace(
         found[0],
         key=key,
@@ -187,7 +189,10 @@ def _view_to_json(view: View, layers: list[Layer]) -> dict[str, Any]:
 def _view_from_json(entry: dict[str, Any], layers: list[Layer]) -> View:
     display = dict(entry["display"])
     r, g, b = (float(v) for v in display.pop("background"))
-    return View(tuple(layers[int(index)] for index in entry["layers"]), Display(background=(r, g, b), **display))
+    stored: dict[str, Any] = dict(display.pop("field", {}))
+    stored |= {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    drawn = Display(background=(r, g, b), field=FieldView(**stored), **display)
+    return View(tuple(layers[int(index)] for index in entry["layers"]), drawn)
 
 
 def command_of(
@@ -209,11 +214,12 @@ def command_of(
         layer.hidden_rows is None and layer.scale == 1.0 and not any(layer.position) and not any(layer.wxyz[1:])
         for layer in layers
     )
-    if not isinstance(subject, View) or not plain:
+    if not isinstance(subject, View) or not plain or subject.display.field != FieldView():
         return f"h3d render {' '.join(files)} --like {shlex.quote(output)} -o AGAIN{Path(output).suffix}"
     view_json = json.dumps(camera_to_json(camera), separators=(",", ":"))
     words = ["h3d", "render", *files, "-o", shlex.quote(output), "--camera", shlex.quote(view_json)]
-    for name, value in {**asdict(subject.display), **settings}.items():
+    flags = {name: value for name, value in asdict(subject.display).items() if name != "field"}
+    for name, value in {**flags, **settings}.items():
         words += _flag(name, value)
     return " ".join(words)
 
@@ -245,11 +251,25 @@ def _mask_from_text(text: str | None, count: int) -> torch.Tensor | None:
     return torch.from_numpy(np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool))
 
 
-def _rows_sha256(layer: Layer) -> str:
-    """For scenes that no file holds: the hash of the rows themselves."""
+def content_sha256(asset: Asset) -> str:
+    """For what no file holds: the hash of its arrays and settings."""
     digest = hashlib.sha256()
-    for name in ROW_FIELDS:
-        tensor = getattr(layer.asset, name)
-        digest.update(f"{name} {list(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    _digest(asset, type(asset).__name__, digest.update)
     return digest.hexdigest()
+
+
+def _digest(value: Any, name: str, update: Callable[[bytes], object]) -> None:
+    if isinstance(value, torch.Tensor):
+        value = value.cpu().contiguous().numpy()
+    if isinstance(value, np.ndarray):
+        update(f"{name} {list(value.shape)}".encode())
+        update(np.ascontiguousarray(value).tobytes())
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.name != "remark":
+                _digest(getattr(value, field.name), field.name, update)
+    elif isinstance(value, (tuple, list)):
+        for index, item in enumerate(value):
+            _digest(item, f"{name}.{index}", update)
+    else:
+        update(f"{name} {value!r}".encode())

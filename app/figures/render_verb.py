@@ -12,13 +12,14 @@ import tyro
 
 from h3d.app.workspace.scene import Layer
 from h3d.app.workspace.workspace import Workspace
+from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, camera_from_json
 
 from .capture import CaptureSettings, Progress, capture
 from .compare import Comparison
 from .display import Display, Mode, Shape
 from .framing import frame_camera
-from .images import Backend, View
+from .pictures import Backend, View
 from .recipe import read_recipe, subject_from
 
 DEFAULT_SIZE = (1280, 720)
@@ -68,6 +69,8 @@ class RenderConfig:
     """Gaussians nearer than this are not drawn."""
     far_plane: float = 10000.0
     """Gaussians farther than this are not drawn."""
+    exposure: float = 0.0
+    """Brightens (or darkens) colours by this many stops."""
     backend: Backend = "auto"
     """What renders."""
 
@@ -146,9 +149,10 @@ def _camera(config: RenderConfig, layers: tuple[Layer, ...]) -> Camera:
 
 
 def _display(config: RenderConfig, layers: tuple[Layer, ...]) -> Display:
-    trained_so = any(layer.asset.antialiased for layer in layers)
+    trained_so = any(isinstance(layer.asset, Gaussians) and layer.asset.antialiased for layer in layers)
     antialiased = config.antialiased == "on" or (config.antialiased == "auto" and trained_so)
-    shared = {f.name: getattr(config, f.name) for f in fields(Display) if f.name not in ("background", "antialiased")}
+    own = ("background", "antialiased", "field")
+    shared = {f.name: getattr(config, f.name) for f in fields(Display) if f.name not in own}
     return Display(antialiased=antialiased, **shared)
 
 

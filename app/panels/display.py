@@ -41,6 +41,8 @@ class DisplayPanel:
         gui, display, docs = self.session.client.gui, self.session.display, field_docs(Display)
         for field in fields(Display):
             name, value, hint = field.name, getattr(display, field.name), docs[field.name]
+            if name == "field":  # It has a panel of its own.
+                continue
             label = name.replace("_", " ").replace("sh ", "SH ").capitalize().replace("Sh ", "SH ")
             if name in ("mode", "shape"):
                 options = get_args(Mode if name == "mode" else Shape)

@@ -13,7 +13,8 @@ from h3d.app.figures.framing import robust_bounds
 from h3d.app.opening import Opener
 from h3d.app.session import Session
 from h3d.app.workspace.events import LayersChanged, LayerSelected, Notice, SessionEvent, WorkspaceEvent
-from h3d.app.workspace.scene import Layer
+from h3d.app.workspace.scene import Layer, kind_of
+from h3d.models.gaussians import Gaussians
 
 from .files import FilesPart
 from .handles import ask, note, on_choice, on_person, show, table
@@ -139,10 +140,13 @@ def layer_label(layer: Layer) -> str:
 def _facts(layer: Layer) -> list[tuple[str, str]]:
     asset = layer.asset
     center, radius = robust_bounds(asset)
-    low, high = (asset.means.amin(0), asset.means.amax(0)) if len(asset) > 0 else (center, center)
-    rows = [
-        ("Gaussians", f"{len(asset):,}"),
-        ("SH degree", str(asset.sh_degree)),
+    if isinstance(asset, Gaussians):
+        low, high = (asset.means.amin(0), asset.means.amax(0)) if len(asset) > 0 else (center, center)
+        rows = [("Gaussians", f"{len(asset):,}"), ("SH degree", str(asset.sh_degree))]
+    else:
+        low, high = asset.bounds
+        rows = [("kind", kind_of(asset))]
+    rows += [
         ("memory", f"{asset.nbytes / 2**20:.1f} MiB"),
         ("bounds", f"{_point(low)} to {_point(high)}"),
         ("centre", f"{_point(center)}, radius {radius:.3g}"),

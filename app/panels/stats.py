@@ -9,6 +9,7 @@ from statistics import median
 from h3d.app.memory import resident_bytes
 from h3d.app.session import Session
 from h3d.app.workspace.events import FrameAcknowledged, FrameShown, SessionEvent
+from h3d.models.gaussians import Gaussians
 from h3d.renderers import backends
 
 from .handles import table
@@ -49,16 +50,18 @@ class StatsPanel:
         now, last = time.perf_counter(), self.frames[-1][1]
         recent = [at for at, _ in self.frames if now - at < 2.0]
         rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 else None
-        stages = "  ".join(f"{stage} {last.stats.get(stage + '_ms', 0.0):.1f}" for stage in STAGES)
-        total = sum(last.stats.get(stage + "_ms", 0.0) for stage in STAGES)
         rows = [
             ("picture", f"{last.width} x {last.height}{'' if last.still else ' (moving)'}"),
-            ("render", f"{total:.1f} ms; JPEG {last.stats.get('encode_ms', 0.0):.1f} ms"),
-            ("stages", f"{stages} ms"),
+            ("render", f"{last.stats.get('total_ms', 0.0):.1f} ms; JPEG {last.stats.get('encode_ms', 0.0):.1f} ms"),
             ("pictures/s", f"{rate:.1f}" if rate else "still"),
-            ("drawn", f"{int(last.stats.get('visible', 0)):,} of {self._total():,} Gaussians"),
-            ("tile entries", f"{int(last.stats.get('intersections', 0)):,}"),
         ]
+        if (total := self._total()) > 0:
+            stages = "  ".join(f"{stage} {last.stats.get(stage + '_ms', 0.0):.1f}" for stage in STAGES)
+            rows += [
+                ("stages", f"{stages} ms"),
+                ("drawn", f"{int(last.stats.get('visible', 0)):,} of {total:,} Gaussians"),
+                ("tile entries", f"{int(last.stats.get('intersections', 0)):,}"),
+            ]
         if self.latencies:
             rows.append(("latency", f"{median(self.latencies):.0f} ms (move to drawn in the browser)"))
         memory = resident_bytes()
@@ -67,4 +70,5 @@ class StatsPanel:
         return rows
 
     def _total(self) -> int:
-        return sum(len(layer.asset) for layer in self.session.workspace.layers if layer.visible)
+        layers = (layer for layer in self.session.workspace.layers if layer.visible)
+        return sum(len(layer.asset) for layer in layers if isinstance(layer.asset, Gaussians))

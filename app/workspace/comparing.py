@@ -29,6 +29,15 @@ class OwnDisplay:
 
 
 @dataclass(frozen=True)
+class PhotoShown:
+    """A photo of a run's data set in the picture."""
+
+    run: int  # key of the run
+    index: int  # into the data set's images
+    overlay: float = 0.0  # opacity over view A; 0 = it is view B of the comparison
+
+
+@dataclass(frozen=True)
 class CompareSettings:
     """View A is what the tab shows; view B has its own layers and may have its own display settings."""
 
@@ -39,3 +48,4 @@ class CompareSettings:
     split: float = 0.5  # where the wipe's line stands, 0 = left or top
     orientation: Literal["vertical", "horizontal"] = "vertical"  # of the line
     show: Literal["a", "b"] = "a"  # which one the flip shows
+    photo: PhotoShown | None = None  # in place of view B, or over view A

@@ -15,6 +15,7 @@ from typing import Generic, Literal, TypeVar
 from h3d.app.figures.display import Display
 
 from .comparing import CompareSettings
+from .runs import RunStatus
 from .scene import Layer
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,21 @@ class LayersChanged:
     cause: str
 
 
-WorkspaceEvent = LayersChanged
+@dataclass(frozen=True)
+class AssetReplaced:
+    """A layer shows a newer snapshot of what is being optimised."""
+
+    key: int
+
+
+@dataclass(frozen=True)
+class RunChanged:
+    """A run began, went on, was judged, paused, ended or failed."""
+
+    status: RunStatus
+
+
+WorkspaceEvent = LayersChanged | AssetReplaced | RunChanged
 
 
 # Of one tab.

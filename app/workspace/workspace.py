@@ -19,10 +19,10 @@ import torch
 from h3d.models import formats
 from h3d.models.gaussians import Gaussians
 
-from .events import Channel, LayersChanged, WorkspaceEvent
+from .events import AssetReplaced, Channel, LayersChanged, WorkspaceEvent
 from .history import Edit, History
 from .recent import RecentScenes
-from .scene import Layer
+from .scene import Asset, Home, Layer
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +81,32 @@ class Workspace:
         rate = self._bytes_per_second.get(path.suffix)
         return None if rate is None else _bytes_on_disk(path) / rate
 
-    def add(self, name: str, asset: Gaussians, *, path: Path | None = None, sha256: str = "") -> Layer:
+    def add(
+        self,
+        name: str,
+        asset: Asset,
+        *,
+        path: Path | None = None,
+        sha256: str = "",
+        run: int | None = None,
+        home: Home | None = None,
+    ) -> Layer:
         """Add an asset as the last layer."""
         with self._lock:
-            layer = Layer(next(self._keys), name, asset, path=path, sha256=sha256)
+            layer = Layer(next(self._keys), name, asset, path=path, sha256=sha256, run=run, home=home)
             self._set(f"add {name}", (*self._layers, layer))
         return layer
+
+    def show_progress(self, key: int, asset: Asset) -> None:
+        """Put the newest snapshot of an optimisation in place of a layer's asset: no edit, nothing to undo.
+
+        Nothing happens when the layer is gone.
+        """
+        with self._lock:
+            if not any(layer.key == key for layer in self._layers):
+                return
+            self._layers = tuple(replace(x, asset=asset, sha256="") if x.key == key else x for x in self._layers)
+        self.events.publish(AssetReplaced(key))
 
     def change(self, key: int, cause: str, /, *, merge_key: str = "", **fields: Any) -> Layer:
         """Replace fields of one layer; `cause` is what undo calls it.
@@ -134,8 +154,8 @@ class Workspace:
         """Make the last undone edit again; returns its name, or None if there is none."""
         return self._step(self.history.redo, lambda edit: edit.after, "redo")
 
-    def save(self, key: int, path: Path) -> Gaussians:
-        """Write a layer to disk as it stands in the scene: hidden rows left out, its transform applied.
+    def save(self, key: int, path: Path) -> Asset:
+        """Write a layer to disk: Gaussians as they stand in the scene, hidden rows left out; a field in its own axes.
 
         Raises:
             FormatError: the suffix is not one that we write.
@@ -163,14 +183,19 @@ class Workspace:
             edit = take()
             if edit is None:
                 return None
-            before, self._layers = self._layers, pick(edit)
+            # What is being optimised stays as far as it is: only what a person did is taken back.
+            newest = {layer.key: layer.asset for layer in self._layers if layer.run is not None}
+            before = self._layers
+            self._layers = tuple(replace(x, asset=newest.get(x.key, x.asset)) for x in pick(edit))
             self.events.publish(LayersChanged(before, self._layers, f"{verb} {edit.name}"))
             return edit.name
 
 
-def placed_asset(layer: Layer) -> Gaussians:
-    """The layer's rows in world coordinates, without the hidden ones."""
+def placed_asset(layer: Layer) -> Asset:
+    """The layer's rows in world coordinates, without the hidden ones; a field as it is."""
     asset = layer.asset
+    if not isinstance(asset, Gaussians):
+        return asset
     if layer.hidden_rows is not None:
         asset = asset.keep(~layer.hidden_rows)
     if (layer.wxyz, layer.position, layer.scale) != ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0):
@@ -182,7 +207,7 @@ def placed_asset(layer: Layer) -> Gaussians:
 class _Saved:
     """What of a layer is on disk; it holds no rows, or removed layers would stay in memory."""
 
-    asset: weakref.ref[Gaussians]
+    asset: weakref.ref[Any]
     hidden_rows: weakref.ref[torch.Tensor] | None
     place: tuple[object, ...]
 

@@ -94,6 +94,13 @@ class Task(Protocol[Asset]):
         """
         ...
 
-    def judge(self, asset: Asset, *, progress: Progress | None = None, cancel: CancelFlag | None = None) -> Judgement:
-        """Measures an asset. Raises `Cancelled`."""
+    def judge(
+        self,
+        asset: Asset,
+        *,
+        quick: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelFlag | None = None,
+    ) -> Judgement:
+        """Measures an asset; `quick`: by a sample, in well under a second, for a curve. Raises `Cancelled`."""
         ...

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from h3d.models import datasets
+from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
-from h3d.models.hash_grid import HashGridField
+from h3d.models.hash_grid import HashGridField, rays_to_ngp
 from h3d.renderers.cancel import CancelFlag
 
 from . import Judgement, Progress, Step
 from .evaluation import BLACK, WHITE, Judged, Rgb, evaluate, verdict
 from .hash_grid import HashGridTraining, train
+from .photo_rays import RayBatch, photo_rays
+
+QUICK_PIXELS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,24 @@ class PhotosTask:
         return train(self.dataset, self.config, resume=resume)
 
     def judge(
-        self, asset: HashGridField, *, progress: Progress | None = None, cancel: CancelFlag | None = None
+        self,
+        asset: HashGridField,
+        *,
+        quick: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelFlag | None = None,
     ) -> Judgement:
-        """PSNR and SSIM over the test split, or over the photos that were trained on where there is none."""
+        """PSNR and SSIM over the test split, or over the photos that were trained on where there is none.
+
+        Quickly: PSNR over some thousand of their pixels, always the same.
+        """
+        if quick:
+            return self._judge_pixels(asset, cancel)
         indices = self.dataset.test or self.dataset.train
         judged: list[Judged] = []
         picture = None
-        size = auto_downscale(self.dataset, self.config.downscale)
-        for one in evaluate(asset, self.dataset, indices, downscale=size, background=self.background, cancel=cancel):
+        size, background = self.downscale, self.background
+        for one in evaluate(asset, self.dataset, indices, downscale=size, background=background, cancel=cancel):
             if picture is None:
                 picture = torch.cat([one.photo, one.rendered], dim=1)
             # The pictures are not kept: a split may hold hundreds.
@@ -76,4 +90,35 @@ class PhotosTask:
                 progress(f"photo {len(judged)} of {len(indices)}: {one.psnr:.2f} dB")
         found = verdict(judged)
         metrics = {"psnr": found.psnr} | ({} if found.ssim is None else {"ssim": found.ssim})
-        return Judgement(metrics, f"{found.photos} {'test' if self.dataset.test else 'training'} photos", picture)
+        return Judgement(metrics, f"{found.photos} {self._split} photos", picture)
+
+    def judge_photo(self, asset: HashGridField, index: int, *, cancel: CancelFlag | None = None) -> Judged:
+        """One photo beside its rendering. Raises `Cancelled`."""
+        (one,) = evaluate(
+            asset, self.dataset, [index], downscale=self.downscale, background=self.background, cancel=cancel
+        )
+        return one
+
+    @property
+    def downscale(self) -> int:
+        """The factor by which photos are reduced."""
+        return auto_downscale(self.dataset, self.config.downscale)
+
+    @property
+    def _split(self) -> str:
+        return "test" if self.dataset.test else "training"
+
+    @cached_property
+    def _judged_pixels(self) -> RayBatch:
+        indices = self.dataset.test or self.dataset.train
+        photos = photo_rays(self.dataset, indices, self.downscale)
+        return photos.draw(QUICK_PIXELS, torch.Generator().manual_seed(0))
+
+    def _judge_pixels(self, asset: HashGridField, cancel: CancelFlag | None) -> Judgement:
+        batch = self._judged_pixels
+        behind, alpha = torch.tensor(self.background), batch.alpha[:, None]
+        origins, directions = rays_to_ngp(torch.linalg.inv(asset.ngp_from_world), batch.origins, batch.directions)
+        seen = asset.render(origins, directions, cancel=cancel)
+        rendered = (seen.rgb + (1.0 - seen.alpha[:, None]) * behind).clamp(0.0, 1.0)
+        psnr = float(losses.psnr(rendered[None], (batch.rgb * alpha + (1.0 - alpha) * behind)[None]))
+        return Judgement({"psnr": psnr}, f"{QUICK_PIXELS:,} pixels of the {self._split} photos")

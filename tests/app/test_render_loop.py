@@ -38,6 +38,12 @@ class Recorder:
     def cost_key(self):
         return "key"
 
+    def first_scale(self):
+        return 0.5
+
+    def budget_ms(self, *, still):
+        return None if still else 33.0
+
     def settled(self, cancel):
         with self.changed:
             self.changed.notify_all()

@@ -21,6 +21,7 @@ from h3d.app.session import Settings
 from h3d.app.viewer import Viewer
 from h3d.app.viser_client import View, ViserClient
 from h3d.app.workspace.folders import AllowedFolders
+from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import Workspace
 from h3d.models import formats
@@ -44,10 +45,12 @@ def viewer(folder: Path, tmp_path: Path) -> Iterator[Viewer]:
     workspace = Workspace(RecentScenes(tmp_path / "state"))
     workspace.open(folder / "red.ply")
     guarded = start_guarded_server(port=0)
-    made = Viewer(guarded.viser, workspace, AllowedFolders.given([folder]), Settings())
+    optimisation = Optimisation(workspace)
+    made = Viewer(guarded.viser, workspace, optimisation, AllowedFolders.given([folder]), Settings())
     made.url = guarded.url  # type: ignore[attr-defined]
     yield made
     made.close()
+    optimisation.close()
     guarded.stop()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from h3d.app.figures.framing import frame_camera
-from h3d.app.figures.images import View
+from h3d.app.figures.pictures import View
 from h3d.app.workspace.scene import Layer
 from h3d.models.gaussians import Gaussians, from_rows
 from h3d.renderers.cameras import Camera

@@ -175,7 +175,7 @@ MEASURE = textwrap.dedent(
     import torch
     from h3d.app.figures.capture import CaptureSettings, capture
     from h3d.app.figures.framing import frame_camera
-    from h3d.app.figures.images import View
+    from h3d.app.figures.pictures import View
     from h3d.app.workspace.scene import Layer
     from h3d.models.gaussians import from_rows
     n = 50

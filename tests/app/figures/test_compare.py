@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from h3d.app.figures import colormaps, compare, images
 from h3d.app.figures.compare import Comparison
 from h3d.app.figures.display import Display
-from h3d.app.figures.images import View
+from h3d.app.figures.pictures import View
 from h3d.renderers import harmonics
 
 

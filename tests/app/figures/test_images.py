@@ -9,7 +9,8 @@ import torch
 
 from h3d.app.figures import images
 from h3d.app.figures.display import Display, Mode, Shape
-from h3d.app.figures.images import View
+from h3d.app.figures.pictures import View
+from h3d.app.figures.splat_parts import visible_count
 from h3d.app.workspace.scene import Layer
 from h3d.models.gaussians import from_rows
 from h3d.renderers import harmonics
@@ -76,7 +77,7 @@ def test_hidden_rows_and_layers_are_as_if_they_were_not_there(layers, camera):
     )
     alone = images.render(View((first,)), camera).pixels
     assert np.array_equal(images.render(View((first, replace(second, visible=False))), camera).pixels, alone)
-    assert images.visible_count(View(layers)) == 300 + int((~second.hidden_rows).sum())
+    assert visible_count(layers) == 300 + int((~second.hidden_rows).sum())
 
 
 def test_a_placed_layer_is_its_rows_moved(layers, camera):
@@ -148,5 +149,5 @@ def test_a_gaussian_keeps_its_colour_when_others_go(layers, camera):
 
 def test_an_unknown_model_is_named(camera):
     wrong = Layer(key=1, name="field", asset="not a model")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"layer 'field' is a str; pictures are made of: Gaussians"):
+    with pytest.raises(TypeError, match=r"layer 'field' is a str; pictures are made of Gaussians and of fields"):
         images.render(View((wrong,)), camera)

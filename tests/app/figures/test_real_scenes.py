@@ -10,7 +10,7 @@ from splat_files import real_data
 from h3d.app.figures import compare, images
 from h3d.app.figures.compare import Comparison
 from h3d.app.figures.framing import frame_camera
-from h3d.app.figures.images import View
+from h3d.app.figures.pictures import View
 from h3d.app.figures.render_verb import RenderConfig, read_layers, render_command
 from h3d.renderers.cameras import Camera
 

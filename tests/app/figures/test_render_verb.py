@@ -13,7 +13,7 @@ from PIL import Image
 from h3d.app.figures.capture import CaptureSettings, capture
 from h3d.app.figures.compare import Comparison
 from h3d.app.figures.display import Display
-from h3d.app.figures.images import View
+from h3d.app.figures.pictures import View
 from h3d.app.figures.recipe import read_recipe
 from h3d.app.figures.render_verb import RenderConfig, load_camera, parse_background, read_layers, render_command
 from h3d.models import formats

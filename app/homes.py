@@ -1,0 +1,61 @@
+"""Where to look at what is learnt from: from among the photos' cameras, or straight at a picture."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from h3d.models.datasets import PosedImage, PosedImages
+from h3d.models.training import Task
+from h3d.renderers.cameras import Camera
+
+from .workspace.scene import Home
+
+SNAP_DEGREES = 25.0
+AXES = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+def home_of(task: Task[Any]) -> Home | None:
+    """Where a new tab looks at a task's asset from; None = all of it in view, up is -y."""
+    dataset = getattr(task, "dataset", None)
+    if isinstance(dataset, PosedImages):
+        return _among_photos(dataset)
+    if task.model == "image":
+        return Home(up=(0.0, -1.0, 0.0), direction=(0.0, 0.0, -1.0))
+    return None
+
+
+def photo_camera(posed: PosedImage, aspect: float) -> Camera:
+    """The photo's pose, with a field of view that holds the whole photo in a picture of this width over height."""
+    tangents = 0.5 * posed.height / posed.K[1, 1], 0.5 * posed.width / posed.K[0, 0] / aspect
+    height = 720
+    return Camera(posed.camera_to_world, 2.0 * math.atan(max(tangents)), max(1, round(height * aspect)), height)
+
+
+def center_of(dataset: PosedImages) -> np.ndarray:  # [3]
+    """The point that the photos' optical axes pass nearest to; ahead of the middle camera where they are parallel."""
+    positions = np.stack([posed.position for posed in dataset.images])
+    forwards = np.stack([posed.forward for posed in dataset.images])
+    across = np.eye(3) - forwards[:, :, None] * forwards[:, None, :]  # [N, 3, 3]
+    matrix = across.sum(axis=0)
+    if np.linalg.cond(matrix) > 1e4:
+        spread = float(np.linalg.norm(positions - positions.mean(axis=0), axis=1).max())
+        return positions.mean(axis=0) + max(spread, 1.0) * forwards.mean(axis=0)
+    return np.linalg.solve(matrix, np.einsum("nij,nj->i", across, positions))
+
+
+def _among_photos(dataset: PosedImages) -> Home:
+    first = dataset.images[(dataset.train or dataset.test)[0]]
+    up = dataset.up
+    nearest = AXES[int(np.argmax(AXES @ up))]
+    if float(nearest @ up) > math.cos(math.radians(SNAP_DEGREES)):
+        up = nearest  # Most data sets are levelled, and orbits about a true axis are what a person expects.
+    pivot = center_of(dataset)
+    return Home(_triple(up), photo_camera(first, first.width / first.height), _triple(pivot))
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:  # [3]
+    x, y, z = (float(v) for v in values)
+    return x, y, z

@@ -1,0 +1,62 @@
+"""What a path is to the viewer: a scene to show, data to learn from, or a run to go on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from h3d.models.training.tasks import Model, model_for, open_task
+
+from .homes import home_of
+from .run_folder import RunFolder
+from .workspace.optimisation import Optimisation
+from .workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What came of a path: a layer, or a run whose layer appears with its first step."""
+
+    sentence: str  # what there is, for a person
+    layer: int | None = None
+    run: int | None = None
+
+
+def open_source(
+    path: Path, workspace: Workspace, optimisation: Optimisation, model: Model | None = None, *, running: bool = True
+) -> Opened:
+    """Show a scene file, or learn from data; a `model` says what to learn. A run folder goes on, at first paused.
+
+    Raises:
+        ValueError: it is none of these, or damaged (FormatError and DatasetError are ValueErrors).
+        OSError: it cannot be read.
+    """
+    path = path.expanduser()
+    folder = RunFolder(path)
+    if model is None and path.is_dir() and folder.config.is_file() and folder.metrics.is_file():
+        return _open_run(folder, workspace, optimisation)
+    if model is not None or model_for(path) is not None:
+        task = open_task(path, model)
+        key = optimisation.begin(task, home=home_of(task), running=running)
+        if workspace.recent is not None:
+            workspace.recent.add(path)
+        remarks = "".join(f"; {remark}" for remark in task.remarks)
+        return Opened(f"{task.name}: learning {task.model}{remarks}", run=key)
+    layer = workspace.open(path)
+    return Opened(f"{layer.name}: {layer.asset.remark}" if layer.asset.remark else layer.name, layer=layer.key)
+
+
+def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisation) -> Opened:
+    """Go on with a run of `h3d train`; without its data or checkpoint, show what it left."""
+    stored = folder.reopen()
+    try:
+        data = Path(stored["data"])
+        if not (data.exists() and folder.checkpoint.is_file()):
+            layer = workspace.open(folder.field)
+            return Opened(f"{layer.name}: the run's data or checkpoint is gone, it cannot go on", layer=layer.key)
+        task = open_task(data, stored["model"], stored["training"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder.config}: it does not fit this version ({error!r}); open the field in it") from error
+    key = optimisation.begin(task, home=home_of(task), resume=folder.checkpoint, running=False)
+    return Opened(f"{folder.path.name}: a run of {task.name}, paused", run=key)

@@ -1,0 +1,313 @@
+"""The one thread that optimises: it steps all running runs in turn and shows how far they are.
+
+Pictures go first (`FramesFirst`): between two steps the thread waits while one is being drawn, but never long, so that
+a person who keeps moving the camera does not stop the run. A new snapshot is made only when a tab has shown the last
+one, and not so often that drawing takes more than the person gave it: `share` is the optimisation's part of the time.
+Runs are judged on their test data now and then, for at most a tenth of the time. No lock is held while a step runs;
+whoever wants something of a run leaves a word that is read before the next step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from h3d.models.training import Step, Task
+
+from .events import LayersChanged, RunChanged, WorkspaceEvent
+from .runs import Judged, LossCurve, Rate, RunState, RunStatus
+from .scene import Home
+from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+STATUS_SECONDS = 0.25  # between two events of a run that goes on
+SOONEST_SNAPSHOT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 0.2  # for pictures, between two steps
+JUDGE_SECONDS, JUDGE_SHARE = 4.0, 0.1
+
+
+class FramesFirst:
+    """Lets the optimisation wait while a picture is being drawn."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._drawing = 0
+        self._took = 0.0
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """While it lasts no new step begins."""
+        began = time.monotonic()
+        with self._condition:
+            self._drawing += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._drawing -= 1
+                self._took = time.monotonic() - began
+                self._condition.notify_all()
+
+    def wait(self, at_most: float) -> None:
+        """Until no picture is being drawn, or `at_most` seconds."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._drawing == 0, at_most)
+
+    @property
+    def last_seconds(self) -> float:
+        """How long the last picture took."""
+        return self._took
+
+
+class Run:
+    """One task under way. Only the optimisation thread touches it, but for `state` and `single`."""
+
+    def __init__(self, key: int, task: Task[Any], name: str, home: Home | None, resume: Path | None) -> None:
+        self.key, self.task, self.name, self.home = key, task, name, home
+        self.steps = task.train(resume=resume)
+        self.state: RunState = "paused"
+        self.single = 0  # steps to make although it is paused
+        self.layer: int | None = None
+        self.step: Step[Any] | None = None
+        self.curve = LossCurve()
+        self.judged: list[Judged] = []
+        self.judge_at = JUDGE_SECONDS  # of its own seconds
+        self.problem = ""
+        self.rate = Rate()
+        self.shown_at, self.told_at = 0.0, 0.0
+        self.shown_step = -1
+
+    @property
+    def wants_step(self) -> bool:
+        return self.state == "running" or (self.state == "paused" and self.single > 0)
+
+    def status(self) -> RunStatus:
+        step = self.step
+        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, problem=self.problem)
+        if step is None:
+            return base
+        rate, share = self.rate.read()
+        return replace(
+            base,
+            step=step.step,
+            seconds=step.seconds,
+            steps_per_second=rate,
+            wall_share=share,
+            loss=step.loss,
+            rays=step.rays,
+            samples=step.samples,
+            losses=tuple(self.curve.points),
+            judged=tuple(self.judged),
+        )
+
+
+class Optimisation:
+    """All runs of the program and the thread that steps them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.frames = FramesFirst()
+        self.share = 0.7
+        """Of the time, what steps get while pictures of a run are shown."""
+        self._runs: dict[int, Run] = {}
+        self._keys = itertools.count(1)
+        self._wake = threading.Condition()
+        self._chores: list[Callable[[], object]] = []  # for the thread, between two steps
+        self._wanted = True  # a snapshot: no tab is behind
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        workspace.events.subscribe(self._on_workspace)
+
+    # What panels call; from any thread.
+
+    def begin(
+        self, task: Task[Any], *, home: Home | None = None, resume: Path | None = None, running: bool = True
+    ) -> int:
+        """Start a run; its layer appears with its first step. Returns its key."""
+        run = Run(next(self._keys), task, task.name, home, resume)
+        run.state = "running" if running else "paused"
+        run.single = 0 if running else 1  # One step, so that there is something to look at.
+        with self._wake:
+            self._runs[run.key] = run
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="optimisation", daemon=True)
+                self._thread.start()
+            self._wake.notify_all()
+        self._tell(run)
+        return run.key
+
+    def start(self, key: int) -> None:
+        """Let a paused run go on."""
+        self._order(key, "running")
+
+    def pause(self, key: int) -> None:
+        """Hold a run after the step that it is making."""
+        self._order(key, "paused")
+
+    def stop(self, key: int) -> None:
+        """End a run for good; its layer stays as it is."""
+        self._order(key, "stopped")
+
+    def step(self, key: int) -> None:
+        """Make one step of a paused run."""
+        run = self._run(key)
+        with self._wake:
+            run.single += 1
+            self._wake.notify_all()
+
+    def statuses(self) -> tuple[RunStatus, ...]:
+        """All runs, in the order in which they began."""
+        return tuple(run.status() for run in list(self._runs.values()))
+
+    def task(self, key: int) -> Task[Any]:
+        """What a run learns. Raises: KeyError when there is no such run."""
+        return self._run(key).task
+
+    def checkpoint(self, key: int, path: Path, done: Callable[[Exception | None], object]) -> None:
+        """Write all that going on with the run needs, between two steps; `done` is told how it went."""
+        run = self._run(key)
+        with self._wake:
+            self._chores.append(lambda: self._checkpoint(run, path, done))
+            self._wake.notify_all()
+
+    def want_snapshot(self) -> None:
+        """A tab has shown what there was: it would like to see more."""
+        if not self._wanted:
+            with self._wake:
+                self._wanted = True
+                self._wake.notify_all()
+
+    def close(self) -> None:
+        """End the thread after the step that it is making."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        if self._thread is not None and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # The thread.
+
+    def _loop(self) -> None:
+        turn = 0
+        while (runs := self._next_runs()) is not None:
+            if len(runs) > 0:
+                self._advance(runs[turn % len(runs)])
+            turn += 1
+
+    def _next_runs(self) -> list[Run] | None:
+        """Runs that want a step, waiting until there are some; None = closed."""
+        with self._wake:
+            while not self._closed:
+                chores, self._chores = self._chores, []
+                if chores:
+                    break
+                if runs := [run for run in self._runs.values() if run.wants_step]:
+                    return runs
+                self._wake.wait()
+            else:
+                return None
+        for chore in chores:
+            chore()
+        return []
+
+    def _advance(self, run: Run) -> None:
+        self.frames.wait(LONGEST_WAIT_SECONDS)
+        run.single = max(run.single - 1, 0)
+        began = time.monotonic()
+        try:
+            run.step = next(run.steps)
+        except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the others.
+            self._fail(run, error)
+            return
+        run.rate.add(began, time.monotonic() - began)
+        run.curve.add(run.step.step, run.step.loss)
+        self._show(run)
+        if run.step.seconds >= run.judge_at and run.layer is not None:
+            self._judge(run)
+        if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
+            self._tell(run)
+
+    def _show(self, run: Run) -> None:
+        """Give the layer the newest snapshot, when somebody waits for it and it is time."""
+        assert run.step is not None
+        now, share = time.monotonic(), min(self.share, 0.99)
+        pause = max(SOONEST_SNAPSHOT_SECONDS, self.frames.last_seconds * share / (1.0 - share))
+        held = run.state != "running" and run.single == 0
+        due = held or (self._wanted and now - run.shown_at > pause)
+        if run.layer is not None and (run.shown_step == run.step.step or not due):
+            return
+        asset = run.step.snapshot()
+        run.shown_step = run.step.step
+        self._wanted = False
+        if run.layer is None:
+            run.layer = self.workspace.add(run.name, asset, run=run.key, home=run.home).key
+        else:
+            self.workspace.show_progress(run.layer, asset)
+        run.shown_at = time.monotonic()
+
+    def _judge(self, run: Run) -> None:
+        """Measure the run quickly, and say when to do it next."""
+        assert run.step is not None
+        began = time.monotonic()
+        try:
+            found = run.task.judge(run.step.snapshot(), quick=True)
+        except Exception as error:
+            logger.exception("a run could not be judged")
+            run.problem, run.judge_at = f"not judged: {error}", float("inf")
+            return
+        run.judged.append(Judged(run.step.step, run.step.seconds, found.metrics, found.subject))
+        took = time.monotonic() - began
+        run.judge_at = run.step.seconds + max(JUDGE_SECONDS, took / JUDGE_SHARE)
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        if not isinstance(error, (ValueError, OSError, RuntimeError)):  # Those are sentences for the person.
+            logger.exception("run %s failed", run.name)
+        run.state, run.problem = "failed", str(error) or type(error).__name__
+        self._tell(run)
+
+    def _checkpoint(self, run: Run, path: Path, done: Callable[[Exception | None], object]) -> None:
+        try:
+            if run.step is None:
+                raise ValueError(f"{run.name}: it has made no step yet, there is nothing to save")
+            run.step.checkpoint(path)
+        except Exception as error:
+            logger.exception("a checkpoint could not be written")
+            done(error)
+        else:
+            done(None)
+
+    def _order(self, key: int, state: RunState) -> None:
+        run = self._run(key)
+        with self._wake:
+            if run.state in ("stopped", "failed"):
+                raise ValueError(f"{run.name}: the run has {run.state}; start a new one")
+            run.state = state
+            if state != "running" and run.step is not None:
+                self._chores.append(lambda: self._show(run))  # As far as it went, though nobody may have asked yet.
+            self._wake.notify_all()
+        self._tell(run)
+
+    def _on_workspace(self, event: WorkspaceEvent) -> None:
+        """A run whose layer was removed is held; undo brings the layer back, and the run can go on."""
+        if isinstance(event, LayersChanged):
+            gone = {x.run for x in event.before} - {x.run for x in event.after}
+            for run in list(self._runs.values()):
+                if run.key in gone and run.state == "running":
+                    self.pause(run.key)
+
+    def _run(self, key: int) -> Run:
+        if key not in self._runs:
+            raise KeyError(f"run {key} is gone")
+        return self._runs[key]
+
+    def _tell(self, run: Run) -> None:
+        run.told_at = time.monotonic()
+        self.workspace.events.publish(RunChanged(run.status()))
