@@ -254,8 +254,9 @@ class Session:
 
     def _side_name(self, key: int | None, side: str) -> str:
         """What tells the side apart: its layer, else how it is drawn."""
-        if side == "b" and (photo := self._photo_layer()) is not None:
-            return photo.name
+        if self.compare.photo is not None and (photo := self._photo_layer()) is not None:
+            run = next((x.name for x in self.workspace.layers if x.run == self.compare.photo.run), "")
+            return photo.name if side == "b" else run
         display = self.view(side).display
         return next((x.name for x in self.workspace.layers if x.key == key), display.mode)
 

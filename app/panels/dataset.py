@@ -58,7 +58,7 @@ class DatasetPanel:
         with gui.add_folder("Cameras in the scene", expand_by_default=True):
             self.cameras = gui.add_dropdown("Show", ("none", "training", "test", "all"), initial_value="none")
             self.thumbnails = gui.add_checkbox("Thumbnails", True)
-            self.size = gui.add_slider("Size", min=0.02, max=1.0, step=0.01, initial_value=0.15)
+            self.size = gui.add_slider("Frustum size", min=0.02, max=1.0, step=0.01, initial_value=0.15)
             for handle in (self.cameras, self.thumbnails, self.size):
                 on_person(session, handle, lambda _: self._draw_cameras())
         self._show()
