@@ -16,6 +16,8 @@ from h3d.models import formats
 from h3d.models.formats import FormatError
 from h3d.models.training.tasks import Model
 
+from .recorder import Recorder
+from .run_folder import RunFolder
 from .sources import open_source
 from .workspace.folders import AllowedFolders
 from .workspace.optimisation import Optimisation
@@ -57,6 +59,20 @@ class Opener:
                 session.select(opened.layer)
 
         self._report(work, f"Opening {path.name}", session, expected)
+
+    def keep(self, run: int, text: str) -> None:
+        """Record a run into a new folder that was typed in the browser, from now on.
+
+        Raises:
+            PermissionError: it lies outside the allowed folders.
+            ValueError: there is a run already, or the run's data has no path.
+        """
+        data, task = self.optimisation.data(run), self.optimisation.task(run)
+        if data is None:
+            raise ValueError(f"{task.name}: it is recorded already, in the folder that it was opened from")
+        recorder = Recorder(RunFolder(self.folders.resolve(text)), task)
+        recorder.begin(data)
+        self.optimisation.keep(run, recorder)
 
     def upload(self, name: str, content: bytes, session: Session) -> None:
         """Open a file that came through the browser. It is kept in memory only, as a layer without a path."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from h3d.models.training.tasks import Model, model_for, open_task
 
 from .homes import home_of
+from .recorder import Recorder
 from .run_folder import RunFolder
 from .workspace.optimisation import Optimisation
 from .workspace.workspace import Workspace
@@ -38,7 +39,7 @@ def open_source(
         return _open_run(folder, workspace, optimisation)
     if model is not None or model_for(path) is not None:
         task = open_task(path, model)
-        key = optimisation.begin(task, home=home_of(task), running=running)
+        key = optimisation.begin(task, home=home_of(task), running=running, data=path)
         if workspace.recent is not None:
             workspace.recent.add(path)
         remarks = "".join(f"; {remark}" for remark in task.remarks)
@@ -58,5 +59,6 @@ def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisatio
         task = open_task(data, stored["model"], stored["training"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder.config}: it does not fit this version ({error!r}); open the field in it") from error
-    key = optimisation.begin(task, home=home_of(task), resume=folder.checkpoint, running=False)
+    recorder = Recorder(folder, task)
+    key = optimisation.begin(task, home=home_of(task), resume=recorder.go_on(), running=False, recorder=recorder)
     return Opened(f"{folder.path.name}: a run of {task.name}, paused", run=key)

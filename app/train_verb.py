@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +14,9 @@ from h3d.models.training.checkpoints import progress_of
 from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, open_task
 
+from .recorder import Recorder
 from .run_folder import RunFolder
 
-METRICS_INTERVAL = 50
-AUTOSAVE_SECONDS = 30.0
 DEFAULT_STEPS = 5000
 SETTINGS = ("seed", "downscale", "background", "log2_table_size")
 """Flags that are fields of a task's config, where it has them."""
@@ -78,57 +76,43 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Judgement
 
 
 class _Session:
-    """One call of `train`: steps, and what is written of them."""
+    """One call of `train`: steps until it is enough, judged when it is time."""
 
     def __init__(self, config: TrainConfig, task: Task[Any], run: RunFolder, progress: Progress) -> None:
         self.config, self.task, self.run, self.progress = config, task, run, progress
+        self.recorder = Recorder(run, task)
         self.steps = config.steps if config.steps is not None or config.minutes is not None else DEFAULT_STEPS
         self.next_evaluation = 60.0 * (config.evaluate_minutes or float("inf"))
-        self.saved = time.monotonic()
         self.resume: Path | None = None
 
     def begin(self) -> None:
         """Prepares the folder."""
-        if self.config.resume and self.run.checkpoint.exists():
+        if not self.config.resume:
+            self.recorder.begin(self.config.data, steps=self.steps, minutes=self.config.minutes)
+            return
+        if self.run.checkpoint.exists():
             at = progress_of(self.run.checkpoint)
             if self._reached(at.step, at.seconds):
                 raise ValueError(
                     f"{self.run.path}: the run is at step {at.step:,}, {at.seconds / 60:.1f} minutes already; "
                     f"ask for more --steps or --minutes"
                 )
-            self.resume = self.run.checkpoint
-            self.run.cut_back(at.step)
-            return
-        if not self.config.resume:
-            self.run.begin(
-                {
-                    "data": str(self.config.data.resolve()),
-                    "model": self.task.model,
-                    "steps": self.steps,
-                    "minutes": self.config.minutes,
-                    "training": asdict(self.task.config),
-                },
-                self.task.metrics,
-            )
-        self.run.cut_back(0)
+        self.resume = self.recorder.go_on()
 
     def run_to_the_end(self) -> Judgement:
         event = "start" if self.resume is None else "resume"
         for step in self.task.train(resume=self.resume):
             if event:
-                self.run.add_event(step.step - 1, event, steps=self.steps, minutes=self.config.minutes)
+                self.recorder.event(step.step - 1, event, steps=self.steps, minutes=self.config.minutes)
                 event = ""
             ended = self._reached(step.step, step.seconds)
-            found = None
-            if ended or step.seconds >= self.next_evaluation:
-                found = self._judge(step)
-            if found is not None or step.step % METRICS_INTERVAL == 0:
-                self._report(step, found)
-            if ended or time.monotonic() - self.saved > AUTOSAVE_SECONDS:
-                step.checkpoint(self.run.checkpoint)
-                self.saved = time.monotonic()
+            found = self._judge(step) if ended or step.seconds >= self.next_evaluation else None
+            if self.recorder.record(step, found):
+                more = "" if found is None else f", {found.sentence}"
+                self.progress(f"step {step.step:,}, {step.seconds:.0f} s, loss {step.loss:.5g}{more}")
             if ended and found is not None:
-                self.run.add_event(step.step, "end", seconds=step.seconds, **found.metrics)
+                self.recorder.save(step)
+                self.recorder.event(step.step, "end", seconds=step.seconds, **found.metrics)
                 return found
         raise AssertionError("a trainer's steps have no end of their own")
 
@@ -139,24 +123,12 @@ class _Session:
     def _judge(self, step: Step[Any]) -> Judgement:
         """How good it is by now; the asset and a picture of it are left in the folder."""
         asset = step.snapshot()
-        asset.save(self.run.field)
         every = 60.0 * (self.config.evaluate_minutes or float("inf"))
         while self.next_evaluation <= step.seconds:
             self.next_evaluation += every
         found = self.task.judge(asset, progress=self.progress)
-        if found.picture is not None:
-            self.run.write_test_picture(found.picture)
+        self.recorder.leave(asset, found)
         return found
-
-    def _report(self, step: Step[Any], found: Judgement | None) -> None:
-        row = {"step": step.step, "seconds": f"{step.seconds:.3f}", "loss": f"{step.loss:.6g}"}
-        row |= {"rays": step.rays, "samples": step.samples}
-        sentence = f"step {step.step:,}, {step.seconds:.0f} s, loss {step.loss:.5g}"
-        if found is not None:
-            row |= {name: f"{value:.6g}" for name, value in found.metrics.items()}
-            sentence += f", {found.sentence}"
-        self.run.add_metrics(row)
-        self.progress(sentence)
 
 
 def _check(config: TrainConfig) -> None:

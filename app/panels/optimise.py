@@ -20,6 +20,7 @@ from .handles import ask, note, on_person, on_press, show, table
 NOTHING = "nothing yet"
 BY_DATA = "what the data is for"
 PLOT_ASPECT = 1.8
+KEEP_HINT = "Metrics, events and checkpoints, as h3d train leaves them; h3d-view FOLDER goes on with it."
 
 
 class OptimisePanel:
@@ -54,6 +55,9 @@ class OptimisePanel:
         empty = (np.zeros(1), np.ones(1))
         self.loss_plot = gui.add_uplot(empty, _series("loss"), title="Loss, by steps", aspect=PLOT_ASPECT, scales=_LOG)
         self.metric_plot = gui.add_uplot(empty, _series("metric"), title="Test", aspect=PLOT_ASPECT, scales=_LINEAR)
+        with gui.add_folder("Keep the run", expand_by_default=False):
+            self.folder = gui.add_text("Folder", "", hint=f"A new folder below {self.opener.folders.text}")
+            on_press(session, gui.add_button("Record it there", hint=KEEP_HINT), self._keep)
         with gui.add_folder("New run", expand_by_default=False):
             self.path = gui.add_text("Data", "", hint=f"A path below {self.opener.folders.text}")
             self.model = gui.add_dropdown("Learn", (BY_DATA, *KINDS), initial_value=BY_DATA)
@@ -91,6 +95,11 @@ class OptimisePanel:
 
     def _set_share(self, value: float) -> None:
         self.optimisation.share = float(value)
+
+    def _keep(self) -> None:
+        if self.chosen is not None:
+            self.opener.keep(self.chosen, self.folder.value)
+            self.session.notify("Recording the run", self.folder.value)
 
     def _begin(self) -> None:
         model: Model | None = next((name for name in KINDS if name == self.model.value), None)
@@ -149,6 +158,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         last = status.judged[-1]
         text = ", ".join(METRIC_TEXTS[name].format(value) for name, value in last.metrics.items())
         rows.append(("test", f"{text} at step {last.step:,} ({last.subject})"))
+    rows.append(("recorded", "yes" if status.kept else "no; see Keep the run"))
     if status.problem:
         rows.append(("problem", status.problem))
     return rows

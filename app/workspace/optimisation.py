@@ -13,15 +13,15 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from h3d.models.training import Step, Task
+from h3d.models.training import Judgement, Step, Task
 
 from .events import LayersChanged, RunChanged, WorkspaceEvent
+from .frames_first import FramesFirst
 from .runs import Judged, LossCurve, Rate, RunState, RunStatus
 from .scene import Home
 from .workspace import Workspace
@@ -34,37 +34,16 @@ LONGEST_WAIT_SECONDS = 0.2  # for pictures, between two steps
 JUDGE_SECONDS, JUDGE_SHARE = 4.0, 0.1
 
 
-class FramesFirst:
-    """Lets the optimisation wait while a picture is being drawn."""
+class RunRecorder(Protocol):
+    """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
 
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._drawing = 0
-        self._took = 0.0
+    def event(self, step: int, name: str) -> None: ...
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """While it lasts no new step begins."""
-        began = time.monotonic()
-        with self._condition:
-            self._drawing += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._drawing -= 1
-                self._took = time.monotonic() - began
-                self._condition.notify_all()
+    def record(self, step: Step[Any], found: Judgement | None = None) -> bool: ...
 
-    def wait(self, at_most: float) -> None:
-        """Until no picture is being drawn, or `at_most` seconds."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._drawing == 0, at_most)
+    def save(self, step: Step[Any]) -> None: ...
 
-    @property
-    def last_seconds(self) -> float:
-        """How long the last picture took."""
-        return self._took
+    def leave(self, asset: Any) -> None: ...
 
 
 class Run:
@@ -82,6 +61,8 @@ class Run:
         self.judge_at = JUDGE_SECONDS  # of its own seconds
         self.problem = ""
         self.rate = Rate()
+        self.recorder: RunRecorder | None = None
+        self.data: Path | None = None
         self.shown_at, self.told_at = 0.0, 0.0
         self.shown_step = -1
 
@@ -91,7 +72,8 @@ class Run:
 
     def status(self) -> RunStatus:
         step = self.step
-        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, problem=self.problem)
+        kept = self.recorder is not None
+        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=self.problem)
         if step is None:
             return base
         rate, share = self.rate.read()
@@ -129,10 +111,18 @@ class Optimisation:
     # What panels call; from any thread.
 
     def begin(
-        self, task: Task[Any], *, home: Home | None = None, resume: Path | None = None, running: bool = True
+        self,
+        task: Task[Any],
+        *,
+        home: Home | None = None,
+        resume: Path | None = None,
+        running: bool = True,
+        recorder: RunRecorder | None = None,
+        data: Path | None = None,
     ) -> int:
-        """Start a run; its layer appears with its first step. Returns its key."""
+        """Start a run; its layer appears with its first step. Returns its key. `data` is what its task was made of."""
         run = Run(next(self._keys), task, task.name, home, resume)
+        run.recorder, run.data = recorder, data
         run.state = "running" if running else "paused"
         run.single = 0 if running else 1  # One step, so that there is something to look at.
         with self._wake:
@@ -171,11 +161,15 @@ class Optimisation:
         """What a run learns. Raises: KeyError when there is no such run."""
         return self._run(key).task
 
-    def checkpoint(self, key: int, path: Path, done: Callable[[Exception | None], object]) -> None:
-        """Write all that going on with the run needs, between two steps; `done` is told how it went."""
+    def data(self, key: int) -> Path | None:
+        """What a run's task was made of, where that is known. Raises: KeyError when there is no such run."""
+        return self._run(key).data
+
+    def keep(self, key: int, recorder: RunRecorder) -> None:
+        """Record the run from now on; its checkpoint is written at once, after the step that is being made."""
         run = self._run(key)
         with self._wake:
-            self._chores.append(lambda: self._checkpoint(run, path, done))
+            self._chores.append(lambda: self._keep(run, recorder))
             self._wake.notify_all()
 
     def want_snapshot(self) -> None:
@@ -230,8 +224,9 @@ class Optimisation:
         run.rate.add(began, time.monotonic() - began)
         run.curve.add(run.step.step, run.step.loss)
         self._show(run)
-        if run.step.seconds >= run.judge_at and run.layer is not None:
-            self._judge(run)
+        found = self._judge(run) if run.step.seconds >= run.judge_at and run.layer is not None else None
+        if run.recorder is not None:
+            self._write(run, lambda recorder, step: recorder.record(step, found))
         if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
             self._tell(run)
 
@@ -253,7 +248,7 @@ class Optimisation:
             self.workspace.show_progress(run.layer, asset)
         run.shown_at = time.monotonic()
 
-    def _judge(self, run: Run) -> None:
+    def _judge(self, run: Run) -> Judgement | None:
         """Measure the run quickly, and say when to do it next."""
         assert run.step is not None
         began = time.monotonic()
@@ -262,10 +257,21 @@ class Optimisation:
         except Exception as error:
             logger.exception("a run could not be judged")
             run.problem, run.judge_at = f"not judged: {error}", float("inf")
-            return
+            return None
         run.judged.append(Judged(run.step.step, run.step.seconds, found.metrics, found.subject))
         took = time.monotonic() - began
         run.judge_at = run.step.seconds + max(JUDGE_SECONDS, took / JUDGE_SHARE)
+        return found
+
+    def _write(self, run: Run, what: Callable[[RunRecorder, Step[Any]], object]) -> None:
+        """Record something; a disk that is full ends the recording, not the run."""
+        if run.recorder is None or run.step is None:
+            return
+        try:
+            what(run.recorder, run.step)
+        except OSError as error:
+            run.recorder, run.problem = None, f"no longer recorded: {error}"
+            self._tell(run)
 
     def _fail(self, run: Run, error: Exception) -> None:
         if not isinstance(error, (ValueError, OSError, RuntimeError)):  # Those are sentences for the person.
@@ -273,16 +279,20 @@ class Optimisation:
         run.state, run.problem = "failed", str(error) or type(error).__name__
         self._tell(run)
 
-    def _checkpoint(self, run: Run, path: Path, done: Callable[[Exception | None], object]) -> None:
-        try:
-            if run.step is None:
-                raise ValueError(f"{run.name}: it has made no step yet, there is nothing to save")
-            run.step.checkpoint(path)
-        except Exception as error:
-            logger.exception("a checkpoint could not be written")
-            done(error)
-        else:
-            done(None)
+    def _keep(self, run: Run, recorder: RunRecorder) -> None:
+        run.recorder = recorder
+        self._write(run, lambda recorder, step: recorder.event(step.step, "kept"))
+        self._save(run)
+        self._tell(run)
+
+    def _save(self, run: Run) -> None:
+        """Checkpoint and asset, so that nothing is lost whatever comes next."""
+
+        def write(recorder: RunRecorder, step: Step[Any]) -> None:
+            recorder.save(step)
+            recorder.leave(step.snapshot())
+
+        self._write(run, write)
 
     def _order(self, key: int, state: RunState) -> None:
         run = self._run(key)
@@ -290,10 +300,18 @@ class Optimisation:
             if run.state in ("stopped", "failed"):
                 raise ValueError(f"{run.name}: the run has {run.state}; start a new one")
             run.state = state
-            if state != "running" and run.step is not None:
-                self._chores.append(lambda: self._show(run))  # As far as it went, though nobody may have asked yet.
+            self._chores.append(lambda: self._settle(run, state))
             self._wake.notify_all()
         self._tell(run)
+
+    def _settle(self, run: Run, state: RunState) -> None:
+        """What goes with an order, between two steps."""
+        if run.step is None:
+            return
+        self._write(run, lambda recorder, step: recorder.event(step.step, state))
+        if state != "running":
+            self._show(run)  # As far as it went, though nobody may have asked yet.
+            self._save(run)
 
     def _on_workspace(self, event: WorkspaceEvent) -> None:
         """A run whose layer was removed is held; undo brings the layer back, and the run can go on."""

@@ -39,6 +39,7 @@ class RunStatus:
     samples: int = 0
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
     judged: tuple[Judged, ...] = ()
+    kept: bool = False  # whether it is written into a folder
     problem: str = ""  # why it failed, or what cannot be measured
 
 

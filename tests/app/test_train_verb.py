@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from posed_ball import write_posed_ball
 
-from h3d.app import train_verb
+from h3d.app import recorder
 from h3d.app.train_verb import TrainConfig, train
 from h3d.models import hash_grid
 from h3d.models.training.checkpoints import progress_of
@@ -56,7 +56,7 @@ def test_a_run_leaves_its_config_metrics_events_field_checkpoint_and_a_picture(b
 def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(
     ball: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(train_verb, "METRICS_INTERVAL", 5)
+    monkeypatch.setattr(recorder, "METRICS_INTERVAL", 5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(quick(ball, whole, steps=20))
     train(quick(ball, parts, steps=10))
@@ -69,8 +69,8 @@ def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(ball: Path, tmp_path: Path):
     run = tmp_path / "run"
     program = (
-        "import sys; from pathlib import Path; from h3d.app import train_verb as verb; verb.AUTOSAVE_SECONDS = 0.0; "
-        "verb.METRICS_INTERVAL = 1; "
+        "import sys; from pathlib import Path; from h3d.app import recorder, train_verb as verb; "
+        "recorder.AUTOSAVE_SECONDS = 0.0; recorder.METRICS_INTERVAL = 1; "
         "verb.train(verb.TrainConfig(Path(sys.argv[1]), Path(sys.argv[2]), steps=100000, log2_table_size=12))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(ball), str(run)], stderr=subprocess.PIPE, text=True)

@@ -106,7 +106,12 @@ def test_opening_is_an_event_and_the_layer_carries_name_and_hash(workspace: Work
     workspace.events.subscribe(heard.append)
     layer = workspace.open(path)
     assert heard == [LayersChanged((), (layer,), "add a")]
-    assert layer.name == "a" and layer.sha256 == formats.sha256(path) and len(layer.asset) == 5
+    assert (
+        layer.name == "a"
+        and layer.sha256 == formats.sha256(path)
+        and isinstance(layer.asset, Gaussians)
+        and len(layer.asset) == 5
+    )
     assert (workspace.expected_seconds(path) or 0.0) > 0.0
 
 
