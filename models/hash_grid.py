@@ -12,24 +12,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 
 from h3d.renderers import harmonics
 from h3d.renderers.cancel import CancelFlag
-from h3d.renderers.fields import GRID_CELLS, FieldOptions, OccupancyGrid, RenderedRays, render_rays
+from h3d.renderers.fields import GRID_CELLS, OccupancyGrid, RenderedRays
 from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, num_entries
 from h3d.renderers.mlp import mlp
-from h3d.renderers.threads import one_torch_thread
 
+from .field_view import WHOLE, FieldView
 from .formats.atomic import replacing
 from .formats.errors import DAMAGED, FormatError
 from .formats.tensors import read_safetensors
+from .hash_grid_view import look, world_bounds
 
 THICKNESS_THRESHOLD = 0.01
 DENSITY_FEATURES = 16
@@ -65,6 +67,16 @@ class HashGridField:
     def nbytes(self) -> int:
         tensors = (self.table, *self.density_weights, *self.rgb_weights, self.thickness)
         return sum(t.numel() * t.element_size() for t in tensors)
+
+    @property
+    def bounds(self) -> np.ndarray:  # [2, 3] float64
+        """The unit cube of NGP space in the world: what the scene is about, though it may go on beyond."""
+        return world_bounds(self.ngp_from_world)
+
+    @property
+    def ngp_scale(self) -> float:
+        """NGP units a unit of the world."""
+        return float(torch.linalg.det(self.ngp_from_world[:3, :3]).abs() ** (1 / 3))
 
     # Packing two million cells takes milliseconds, a picture asks for them at every frame.
     @cached_property
@@ -103,21 +115,17 @@ class HashGridField:
         origins: torch.Tensor,  # [R, 3] in the world
         directions: torch.Tensor,  # [R, 3] unit, in the world
         *,
+        view: FieldView = WHOLE,
         background: tuple[float, float, float] = (0.0, 0.0, 0.0),
         cancel: CancelFlag | None = None,
     ) -> RenderedRays:
-        """Colour, alpha and depth of rays; lengths (depth) are in NGP units."""
+        """Colour, alpha and depth of rays, in the world; see `Field`."""
         origins, directions = rays_to_ngp(self.ngp_from_world, origins, directions)
-        with one_torch_thread():
-            return render_rays(
-                self.query,
-                origins,
-                directions,
-                grid=self.grid,
-                aabb=self.aabb,
-                options=FieldOptions(background=background, cone_angle=self.cone_angle),
-                cancel=cancel,
-            )
+        seen = look(self, origins, directions, view, background, cancel)
+        normals = None
+        if seen.normals is not None:
+            normals = seen.normals @ (self.ngp_from_world[:3, :3] / self.ngp_scale).float()
+        return replace(seen, depth=seen.depth / self.ngp_scale, normals=normals)
 
     def save(self, path: Path) -> None:
         """Writes the field as one safetensors file with JSON in its header; whole or not at all."""

@@ -41,8 +41,8 @@ class View:
 
 
 def is_due(step: int) -> bool:
-    """Whether the grid is updated before this step: every 8 steps at first, every 16 later."""
-    return step > 0 and step % (8 if step < WARMUP_STEPS else 16) == 0
+    """Whether the grid is updated before this step: before the first, every 8 steps at first, every 16 later."""
+    return step % (8 if step < WARMUP_STEPS else 16) == 0
 
 
 def updated(
@@ -98,8 +98,9 @@ def _every(cells: torch.Tensor, stride: int, generator: torch.Generator) -> torc
 
 
 def initial(cascades: int, views: Sequence[View]) -> torch.Tensor:  # [C, 128^3]
-    """A grid where every cell that a camera sees counts as occupied."""
-    grid = torch.full((cascades, GRID_CELLS), 2.0 * THICKNESS_THRESHOLD)
+    """A grid that knows which cells a camera sees, and nothing yet of what they hold."""
+    # Not a guess above the threshold: guesses fade alike everywhere, and the moment they pass it all cells go out.
+    grid = torch.zeros(cascades, GRID_CELLS)
     block = COARSE**3
     # Morton order keeps the cells of an aligned block together, so one test stands for a run of the row.
     firsts = torch.arange(0, GRID_CELLS, block)
