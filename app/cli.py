@@ -24,6 +24,7 @@ from h3d.models.training.tasks import Model
 from .figures.render_verb import RenderConfig, load_camera, render_command
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
+from .workspace.scene import kind_of
 
 Backend = Literal["auto", "cpu", "cuda"]
 
@@ -97,7 +98,11 @@ def view(options: ViewOptions) -> None:
 def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
     """Say what a scene file holds."""
     from h3d.models import formats
+    from h3d.models.field_files import is_field, read_field
 
+    if is_field(file):
+        _print_field(file, read_field(file))
+        return
     found = formats.describe(file)
     rows = {
         "file": found.path,
@@ -112,6 +117,22 @@ def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
         "trained": "with the antialiased mode" if found.antialiased else "with the classic mode",
         "exactness": found.quantisation,
         "remark": found.remark,
+    }
+    for name, value in rows.items():
+        if value != "":
+            print(f"{name:10} {value}")
+
+
+def _print_field(file: Path, field) -> None:  # noqa: ANN001
+    low, high = field.bounds
+    text = " to ".join("(" + ", ".join(f"{v:.4g}" for v in corner) + ")" for corner in (low, high))
+    rows = {
+        "file": file,
+        "kind": kind_of(field),
+        **field.facts,
+        "bounds": text,
+        "in memory": f"{field.nbytes / 2**20:.1f} MiB",
+        "remark": field.remark,
     }
     for name, value in rows.items():
         if value != "":

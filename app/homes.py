@@ -11,7 +11,7 @@ from h3d.models.datasets import PosedImage, PosedImages
 from h3d.models.training import Task
 from h3d.renderers.cameras import Camera
 
-from .workspace.scene import Home
+from .workspace.scene import Asset, Home
 
 SNAP_DEGREES = 25.0
 AXES = np.concatenate([np.eye(3), -np.eye(3)])
@@ -25,6 +25,12 @@ def home_of(task: Task[Any]) -> Home | None:
     if task.model == "image":
         return Home(up=(0.0, -1.0, 0.0), direction=(0.0, 0.0, -1.0))
     return None
+
+
+def home_of_asset(asset: Asset) -> Home | None:
+    """Where to look at what a file holds from, where the file says so."""
+    up = getattr(asset, "up", None)
+    return None if up is None else Home(_triple(_levelled(np.array(up))))
 
 
 def photo_camera(posed: PosedImage, aspect: float) -> Camera:
@@ -48,12 +54,14 @@ def center_of(dataset: PosedImages) -> np.ndarray:  # [3]
 
 def _among_photos(dataset: PosedImages) -> Home:
     first = dataset.images[(dataset.train or dataset.test)[0]]
-    up = dataset.up
-    nearest = AXES[int(np.argmax(AXES @ up))]
-    if float(nearest @ up) > math.cos(math.radians(SNAP_DEGREES)):
-        up = nearest  # Most data sets are levelled, and orbits about a true axis are what a person expects.
     pivot = center_of(dataset)
-    return Home(_triple(up), photo_camera(first, first.width / first.height), _triple(pivot))
+    return Home(_triple(_levelled(dataset.up)), photo_camera(first, first.width / first.height), _triple(pivot))
+
+
+def _levelled(up: np.ndarray) -> np.ndarray:  # [3] -> [3]
+    """The axis that is nearly up: most data sets are levelled, and people expect orbits about a true axis."""
+    nearest = AXES[int(np.argmax(AXES @ up))]
+    return nearest if float(nearest @ up) > math.cos(math.radians(SNAP_DEGREES)) else up
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:  # [3]

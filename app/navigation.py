@@ -124,11 +124,7 @@ class Navigation:
 
     def _default_direction(self) -> np.ndarray:  # [3], from the scene to the eye
         home = self._home()
-        if home is not None and home.direction is not None:
-            return np.array(home.direction)
-        if np.allclose(self.up, framing.DEFAULT_UP):
-            return np.array(framing.DEFAULT_DIRECTION)
-        return framing.three_quarter(self.up)
+        return np.array(framing.DEFAULT_DIRECTION if home is None else framing.home_direction(home))
 
     def _reach(self, layers: tuple[Layer, ...] | None = None) -> None:
         """Let the browser's camera come as near and go as far as the scene's size asks for."""

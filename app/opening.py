@@ -22,7 +22,7 @@ from .sources import open_source
 from .workspace.folders import AllowedFolders
 from .workspace.optimisation import Optimisation
 from .workspace.scene import Layer
-from .workspace.workspace import Workspace, placed_asset
+from .workspace.workspace import Workspace, placed_asset, write_asset
 
 if TYPE_CHECKING:
     from .session import Session
@@ -97,7 +97,7 @@ class Opener:
         def write() -> None:
             with tempfile.TemporaryDirectory(prefix="h3d-download-") as folder:
                 path = Path(folder) / f"{_safe_name(layer.name)}{suffix}"
-                formats.write(path, placed_asset(layer))
+                write_asset(path, placed_asset(layer))
                 session.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
         self._report(write, f"Writing {layer.name}{suffix}", session)

@@ -71,6 +71,11 @@ class Field(Protocol):
         ...
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What a person may want to know of its make, by name: `h3d info` and the Layers panel show it."""
+        ...
+
+    @property
     def remark(self) -> str:
         """What a person should know of where it came from, one sentence or nothing."""
         ...

@@ -51,6 +51,7 @@ class HashGridField:
     thickness: torch.Tensor  # [cascades, 128^3] Morton order, optical thickness, below 0 = no camera sees the cell
     aabb: torch.Tensor  # [2, 3] in NGP space
     ngp_from_world: torch.Tensor  # [4, 4] float64, a rotation times a uniform scale, and a translation
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)  # which way is up in the world
     remark: str = ""  # what a person should know of where the field came from, one sentence
 
     @property
@@ -77,6 +78,18 @@ class HashGridField:
     def ngp_scale(self) -> float:
         """NGP units a unit of the world."""
         return float(torch.linalg.det(self.ngp_from_world[:3, :3]).abs() ** (1 / 3))
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Field`."""
+        grid = self.encoding
+        weights = sum(w.numel() for w in (*self.density_weights, *self.rgb_weights))
+        cells = float((self.thickness > THICKNESS_THRESHOLD).float().mean())
+        return {
+            "encoding": f"{grid.levels} levels of {grid.features} features, 2^{grid.log2_table_size} entries each",
+            "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the networks'",
+            "space": f"a cube of side {self.aabb_scale:g}, {100 * cells:.1f} % of its cells occupied",
+        }
 
     # Packing two million cells takes milliseconds, a picture asks for them at every frame.
     @cached_property
@@ -186,7 +199,7 @@ def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:
 
 def field_header(field: HashGridField) -> dict[str, Any]:
     """What a field's file says beside its arrays."""
-    return {"format": FORMAT, "encoding": asdict(field.encoding), "remark": field.remark}
+    return {"format": FORMAT, "encoding": asdict(field.encoding), "up": field.up, "remark": field.remark}
 
 
 def load(path: Path) -> HashGridField:
@@ -215,12 +228,18 @@ def field_from(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tens
             tensors["thickness"],
             tensors["aabb"],
             tensors["ngp_from_world"],
+            _up(header.get("up", (0.0, 0.0, 1.0))),
             str(header.get("remark", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(path, "header", f"something is missing or of the wrong kind: {error!r}", DAMAGED) from error
     _check(path, field)
     return field
+
+
+def _up(values: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
 
 
 def _check(path: Path, field: HashGridField) -> None:

@@ -24,8 +24,8 @@ QUICK_STOP, QUICK_CONE = 1e-2, 1.0 / 256.0
 """While the camera moves: rays end at 1 % of light, and steps grow with the distance in small scenes too."""
 SLICE_STEPS = 16
 """A slice is as opaque as a sheet of the field that is this many of the smallest steps thick."""
-NORMAL_STEP = 1.0 / 512.0
-"""Half the distance over which the density is compared for normals, in NGP units: a quarter of a grid cell."""
+NORMAL_STEP = 1.0 / 256.0
+"""Half the distance over which the density is compared for normals, in NGP units: half a grid cell."""
 SOLID = 0.05  # rays with less alpha have no normal
 
 

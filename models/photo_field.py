@@ -36,6 +36,10 @@ class PhotoField:
         return f"photo {self.posed.path.name}"
 
     @property
+    def facts(self) -> dict[str, str]:
+        return {"size": f"{self.posed.width} x {self.posed.height}, reduced by {self.downscale}"}
+
+    @property
     def nbytes(self) -> int:
         return self._pixels.nbytes
 

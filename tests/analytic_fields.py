@@ -24,6 +24,10 @@ class BallField:
     nbytes: int = 1000
 
     @property
+    def facts(self) -> dict[str, str]:
+        return {"radius": str(self.radius)}
+
+    @property
     def bounds(self) -> np.ndarray:
         return np.array([[-self.radius] * 3, [self.radius] * 3])
 

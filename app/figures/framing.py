@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from h3d.app.workspace.scene import Asset, Layer
+from h3d.app.workspace.scene import Asset, Home, Layer
 from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, look_at
 
@@ -27,6 +27,16 @@ BOX_POINTS = 7  # along each side of a field's bounds
 
 
 _known_bounds: WeakKeyDictionary[Asset, tuple[np.ndarray, float]] = WeakKeyDictionary()  # Assets never change.
+
+
+def home_direction(home: Home) -> tuple[float, float, float]:
+    """From the scene to the eye, for a layer that has a home but no camera of its own."""
+    if home.direction is not None:
+        return home.direction
+    if np.allclose(home.up, DEFAULT_UP):
+        return DEFAULT_DIRECTION
+    x, y, z = three_quarter(np.array(home.up)).tolist()
+    return x, y, z
 
 
 def three_quarter(up: np.ndarray) -> np.ndarray:  # [3] -> [3]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from h3d.app.workspace.scene import Asset, Layer
+from h3d.models.field_files import RUN_FIELD
 from h3d.models.field_view import FieldView
 from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, camera_to_json
@@ -141,7 +142,7 @@ def _file_name(layer: Layer) -> str:
     """The name to give to `h3d render`: that of the file, or of the folder of a scene in several files."""
     if layer.path is None:
         return layer.name
-    return layer.path.parent.name if layer.path.name == "meta.json" else layer.path.name
+    return layer.path.parent.name if layer.path.name in ("meta.json", RUN_FIELD) else layer.path.name
 
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from h3d.renderers.cameras import Camera, camera_from_json
 from .capture import CaptureSettings, Progress, capture
 from .compare import Comparison
 from .display import Display, Mode, Shape
-from .framing import frame_camera
+from .framing import frame_camera, home_direction
 from .pictures import Backend, View
 from .recipe import read_recipe, subject_from
 
@@ -145,7 +145,10 @@ def _camera(config: RenderConfig, layers: tuple[Layer, ...]) -> Camera:
     if config.camera is not None:
         return load_camera(config.camera)
     width, height = config.width or DEFAULT_SIZE[0], config.height or DEFAULT_SIZE[1]
-    return frame_camera(layers, width=width, height=height)
+    home = next((layer.home for layer in layers if layer.home is not None), None)
+    if home is None:
+        return frame_camera(layers, width=width, height=height)
+    return frame_camera(layers, direction=home_direction(home), up=home.up, width=width, height=height)
 
 
 def _display(config: RenderConfig, layers: tuple[Layer, ...]) -> Display:

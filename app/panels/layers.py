@@ -145,7 +145,7 @@ def _facts(layer: Layer) -> list[tuple[str, str]]:
         rows = [("Gaussians", f"{len(asset):,}"), ("SH degree", str(asset.sh_degree))]
     else:
         low, high = asset.bounds
-        rows = [("kind", kind_of(asset))]
+        rows = [("kind", kind_of(asset)), *asset.facts.items()]
     rows += [
         ("memory", f"{asset.nbytes / 2**20:.1f} MiB"),
         ("bounds", f"{_point(low)} to {_point(high)}"),

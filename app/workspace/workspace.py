@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from h3d.app.homes import home_of_asset
 from h3d.models import formats
+from h3d.models.field_files import RUN_FIELD, is_field, read_field, write_field
+from h3d.models.formats.tensors import SUFFIX, file_sha256
 from h3d.models.gaussians import Gaussians
 
 from .events import AssetReplaced, Channel, LayersChanged, WorkspaceEvent
@@ -66,10 +69,14 @@ class Workspace:
             FormatError: the file is not one that we read, or is damaged.
         """
         path = path.expanduser()
-        source = formats.find_scene(path) if path.is_dir() else path
         start = time.perf_counter()
-        asset = formats.read(source)
-        layer = self.add(_name_of(source), asset, path=source, sha256=formats.sha256(source))
+        if is_field(path):
+            source = path / RUN_FIELD if path.is_dir() else path
+            asset, sha256 = read_field(source), file_sha256(source)
+        else:
+            source = formats.find_scene(path) if path.is_dir() else path
+            asset, sha256 = formats.read(source), formats.sha256(source)
+        layer = self.add(_name_of(source), asset, path=source, sha256=sha256, home=home_of_asset(asset))
         self._bytes_per_second[source.suffix] = _bytes_on_disk(source) / max(time.perf_counter() - start, 1e-3)
         self._saved[layer.key] = _Saved.of(layer)
         if self.recent is not None:
@@ -162,7 +169,7 @@ class Workspace:
         """
         layer = self.layer(key)
         asset = placed_asset(layer)
-        formats.write(path, asset)
+        write_asset(path, asset)
         self._saved[key] = _Saved.of(layer)
         return asset
 
@@ -189,6 +196,18 @@ class Workspace:
             self._layers = tuple(replace(x, asset=newest.get(x.key, x.asset)) for x in pick(edit))
             self.events.publish(LayersChanged(before, self._layers, f"{verb} {edit.name}"))
             return edit.name
+
+
+def write_asset(path: Path, asset: Asset) -> None:
+    """Write an asset in the format that the suffix names.
+
+    Raises:
+        FormatError: this kind of asset is not written with that suffix.
+    """
+    if isinstance(asset, Gaussians):
+        formats.write(path, asset)
+    else:
+        write_field(path, asset)
 
 
 def placed_asset(layer: Layer) -> Asset:
@@ -236,8 +255,8 @@ def _bytes_on_disk(path: Path) -> int:
 
 
 def _name_of(path: Path) -> str:
-    name = path.parent.name if path.name == "meta.json" else path.name
-    for suffix in (".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog"):
+    name = path.parent.name if path.name in ("meta.json", RUN_FIELD) else path.name
+    for suffix in (SUFFIX, ".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

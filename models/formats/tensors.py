@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
         rule = f"the format is {found!r}, not {'one of h3d' if kind is None else repr(kind)}"
         raise FormatError(path, "header", rule, "give a file that h3d train wrote")
     return header
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -179,7 +179,7 @@ class Trainer:
 
     def snapshot(self, state: TrainingState) -> HashGridField:
         """The field as it is displayed: averaged weights, copied."""
-        decay = self.config.average_decay
+        decay, up = self.config.average_decay, self.dataset.up
         weights = [network.averaged(state.step, decay) for network in state.networks]
         return HashGridField(
             encoding=self.encoding,
@@ -189,6 +189,7 @@ class Trainer:
             thickness=state.thickness.clone(),
             aabb=self.aabb,
             ngp_from_world=torch.from_numpy(self.dataset.space.matrix),
+            up=(float(up[0]), float(up[1]), float(up[2])),
             remark=f"trained on {self.dataset.name}, {state.step} steps",
         )
 

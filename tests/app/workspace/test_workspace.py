@@ -169,9 +169,10 @@ def test_saving_applies_the_transform_and_leaves_hidden_rows_out(workspace: Work
     hidden = torch.tensor([True, False, False, False, False])
     workspace.change(layer.key, "place", position=(1.0, 0.0, 0.0), scale=2.0, hidden_rows=hidden)
     workspace.save(layer.key, tmp_path / "b.ply")
-    saved = formats.read(tmp_path / "b.ply")
+    saved, placed = formats.read(tmp_path / "b.ply"), placed_asset(workspace.layer(layer.key))
+    assert isinstance(layer.asset, Gaussians) and isinstance(placed, Gaussians)
     torch.testing.assert_close(saved.means, 2.0 * layer.asset.means[1:] + torch.tensor([1.0, 0.0, 0.0]))
-    torch.testing.assert_close(placed_asset(workspace.layer(layer.key)).means, saved.means)
+    torch.testing.assert_close(placed.means, saved.means)
 
 
 def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog):

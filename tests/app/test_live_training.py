@@ -1,0 +1,147 @@
+"""Proves that a data set trains while it is looked at: pictures change, runs hold and go on, photos can be compared.
+
+The tab is a plain websocket client; the pictures are those that a browser would get.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from posed_ball import write_posed_ball
+
+from h3d.app.guard import start_guarded_server
+from h3d.app.session import Settings
+from h3d.app.sources import open_source
+from h3d.app.viewer import Viewer
+from h3d.app.viser_client.client import ViserClient
+from h3d.app.viser_client.view import View
+from h3d.app.workspace.events import AssetReplaced
+from h3d.app.workspace.folders import AllowedFolders
+from h3d.app.workspace.optimisation import Optimisation
+from h3d.app.workspace.recent import RecentScenes
+from h3d.app.workspace.workspace import Workspace
+
+PATIENCE = 90.0
+
+
+class Program:
+    """A viewer that learns a ball from its photos, and a tab that looks at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workspace = Workspace(RecentScenes(folder / "state"))
+        self.optimisation = Optimisation(self.workspace)
+        self.replaced = 0
+        self.workspace.events.subscribe(self._count)
+        open_source(write_posed_ball(folder / "ball"), self.workspace, self.optimisation)
+        self.guarded = start_guarded_server(port=0)
+        folders = AllowedFolders.given([folder])
+        self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
+        self.tab = ViserClient(self.guarded.url, View(width=160, height=120))
+        self.tab.wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
+
+    def _count(self, event: object) -> None:
+        self.replaced += isinstance(event, AssetReplaced)
+
+    @property
+    def status(self):
+        (status,) = self.optimisation.statuses()
+        return status
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, what
+            try:
+                self.tab.next_background(timeout=0.05)
+            except TimeoutError:
+                continue
+
+    def picture(self, condition: Callable[[np.ndarray], object], what: str) -> np.ndarray:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            pixels = self.tab.next_background(timeout=max(deadline - time.monotonic(), 0.1)).pixels().astype(int)
+            if condition(pixels):
+                return pixels
+            assert time.monotonic() < deadline, what
+
+    def close(self) -> None:
+        self.tab.close()
+        self.viewer.close()
+        self.optimisation.close()
+        self.guarded.stop()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    made = Program(tmp_path)
+    yield made
+    made.close()
+
+
+def contrast(pixels: np.ndarray) -> float:
+    return float(pixels.std())
+
+
+def test_a_data_set_trains_while_it_is_looked_at_and_can_be_held_and_go_on(program: Program):
+    program.until(lambda: program.status.step > 30 and program.replaced > 3, "no pictures of the training came")
+    first = program.status.losses[0][1]
+    program.until(lambda: program.status.loss < 0.5 * first, "the loss did not fall")
+    program.picture(lambda pixels: contrast(pixels) > 15.0, "no ball is to be seen")
+    program.tab.trigger_command("Training: hold or go on")
+    program.until(lambda: program.status.state == "paused", "the run was not held")
+    program.picture(lambda pixels: pixels.shape[:2] == (120, 160), "the still picture was not made whole")
+    held = program.status.step  # The step that was being made when it was held has ended by now.
+    program.tab.click("Optimise/One step")
+    program.until(lambda: program.status.step == held + 1, "the one step was not made")
+    program.tab.click("Optimise/Go on")
+    program.until(lambda: program.status.step > held + 5, "the run did not go on")
+
+
+def test_the_run_is_judged_on_its_test_photos_as_it_goes(program: Program):
+    program.until(lambda: len(program.status.judged) >= 2, "it was not judged twice")
+    first, last = program.status.judged[0], program.status.judged[-1]
+    assert last.step > first.step and last.metrics["psnr"] > 12.0
+    assert "pixels of the test photos" in last.subject
+
+
+def test_a_photo_is_compared_with_the_picture_from_where_it_was_taken(program: Program):
+    program.until(lambda: program.status.step > 20, "it did not train")
+    program.tab.click("Optimise/Pause")
+    program.until(lambda: program.status.state == "paused", "the run was not held")
+    program.tab.click("Photos/Look from here")
+    program.tab.set_gui("Photos/Compare", "side by side")
+
+    def measured() -> bool:
+        texts = [c.props.get("content", "") for c in program.tab.page.controls.values() if c.kind == "Html"]
+        return any("PSNR" in text and "own lens" in text for text in texts)
+
+    program.until(measured, "the photo was not measured against the picture")
+    program.tab.set_gui("Photos/Compare", "off")
+    program.until(lambda: all(s.compare.photo is None for s in program.viewer.sessions.values()), "still compared")
+
+
+def test_a_run_of_the_viewer_is_kept_in_a_folder_that_opens_again(program: Program):
+    program.until(lambda: program.status.step > 5, "it did not train")
+    program.tab.set_gui("Optimise/Keep the run/Folder", "kept")
+    program.tab.click("Optimise/Keep the run/Record it there")
+    program.until(lambda: program.status.kept, "it is not recorded")
+    program.tab.click("Optimise/Pause")
+    run = program.folder / "kept"
+    program.until(
+        lambda: (run / "events.jsonl").exists() and "paused" in (run / "events.jsonl").read_text(), "no event of it"
+    )
+    program.until(lambda: (run / "field.safetensors").exists(), "the field was not left")
+    assert json.loads((run / "config.json").read_text())["model"] == "hash_grid"
+    again = Workspace()
+    optimisation = Optimisation(again)
+    opened = open_source(run, again, optimisation)
+    assert opened.run is not None and "paused" in opened.sentence
+    program.until(lambda: len(again.layers) == 1, "the run that was opened again shows nothing")
+    assert optimisation.statuses()[0].step == program.status.step + 1
+    optimisation.close()
