@@ -18,6 +18,10 @@ GOALS = {
     "viewer/move_to_picture_p50_ms": 80.0,
     "viewer/move_to_picture_p95_ms": 150.0,
     "viewer/held_frames_when_not_reading": 2.0,
+    "peers/nerfstudio/encode_forward_T14": 60.0,
+    "peers/nerfstudio/encode_forward_T19": 20.0,
+    "peers/nerfstudio/encode_forward_backward_T14": 15.0,
+    "peers/nerfstudio/encode_forward_backward_T19": 12.0,
 }
 """What the program promises on two cores without a GPU, in the unit and direction of the metric."""
 

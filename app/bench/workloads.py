@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import frames, memory, peer_gsplat, peer_gsply, peer_viser, program, reading
+from . import frames, memory, peer_gsplat, peer_gsply, peer_nerfstudio, peer_viser, program, reading
 from .metrics import Effort, Metric
 
 
@@ -32,6 +32,7 @@ WORKLOADS = (
     Workload(("peers/gsplat_torch",), peer_gsplat.gsplat_torch),
     Workload(("peers/gsply",), peer_gsply.gsply),
     Workload(("peers/viser_webgl",), peer_viser.viser_webgl),
+    Workload(("peers/nerfstudio",), peer_nerfstudio.nerfstudio),
 )
 
 

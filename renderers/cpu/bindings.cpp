@@ -14,6 +14,7 @@
 #include <array>
 #include <stdexcept>
 
+#include "blocks.h"
 #include "engine.h"
 #include "cpu_features.h"
 
@@ -192,5 +193,8 @@ NB_MODULE(_kernels, m) {
     m.def("set_num_threads", [](int n) { Engine::instance().set_threads(n); }, "threads"_a, unlocked);
     m.def("scratch_bytes", [] { return Engine::instance().scratch_bytes(); }, unlocked);
     m.def("release_scratch", [] { Engine::instance().release_scratch(); }, unlocked);
-    m.def("reset_after_fork", &Engine::reset_after_fork);
+    m.def("reset_after_fork", [] {
+        Engine::reset_after_fork();
+        Blocks::reset_after_fork();
+    });
 }

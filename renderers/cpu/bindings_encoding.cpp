@@ -9,6 +9,7 @@
 
 #include <stdexcept>
 
+#include "blocks.h"
 #include "engine.h"
 #include "hash_encoding.h"
 #include "mlp.h"
@@ -181,9 +182,27 @@ void bind_mlp(nb::module_& m) {
         "weights"_a, "inputs"_a, "grad_out"_a, "grad_inputs"_a.none(), "grad_weights"_a);
 }
 
+// An array whose memory goes back to the blocks when the last reference to it goes.
+nb::ndarray<nb::numpy, float, nb::ndim<1>> block_of(size_t count) {
+    auto* block = new Blocks::Block(Blocks::instance().take(sizeof(float) * count));
+    const nb::capsule owner(block, [](void* pointer) noexcept {
+        const auto* given = static_cast<Blocks::Block*>(pointer);
+        Blocks::instance().give(*given);
+        delete given;
+    });
+    return {static_cast<float*>(block->memory), {count}, owner};
+}
+
+void bind_blocks(nb::module_& m) {
+    m.def("block", &block_of, "count"_a);
+    m.def("kept_block_bytes", [] { return Blocks::instance().kept_bytes(); });
+    m.def("release_blocks", [] { Blocks::instance().release(); });
+}
+
 }  // namespace
 
 void bind_encoding(nb::module_& m) {
+    bind_blocks(m);
     bind_grid(m);
     bind_mlp(m);
 }

@@ -16,6 +16,7 @@ namespace {
 constexpr int kBlock = 512;  // points whose outputs stay in the cache while the levels pass over them
 constexpr int64_t kChunk = 1 << 16;
 constexpr size_t kNear = 1 << 18;  // bytes of a level that lies in the cache of a core, needing no prefetch
+constexpr size_t kRun = 1 << 20;   // bytes of levels that do so together
 constexpr uint32_t kPrimes[3] = {1u, 2654435761u, 805459861u};
 
 // A block's coordinates, one array a dimension, clamped to [0, 1]; the last sixteen are filled up with zeros.
@@ -124,13 +125,12 @@ void encode_level(const GridLevel& level, const Block<D>& block, const T* table,
     for_corners(level, block, rows, sizeof(T) * F, [&](int group, const Corners<D>& corners) {
         const int count = std::min(kLanes, block.count - kLanes * group);
         float* to = out + static_cast<int64_t>(kLanes) * group * width;
-        for (int i = 0; i < count; i++) {
-            auto sum = Features<F>::zero();
+        for (int i = 0; i < count; i += Rows<F>::kCount) {
+            auto sum = Rows<F>::zero();
             for (int k = 0; k < corners.kCount; k++) {
-                const size_t entry = corners.entries[k][i];
-                sum = sum.plus(corners.weights[k][i], Features<F>::load(rows + F * entry));
+                sum = sum.plus(&corners.weights[k][i], Rows<F>::load(rows, &corners.entries[k][i]));
             }
-            sum.store(to + static_cast<int64_t>(i) * width);
+            sum.store(to + static_cast<int64_t>(i) * width, width, count - i);
         }
     });
 }
@@ -149,15 +149,17 @@ struct LevelRun {
 // lines serves several of them while it is there.
 std::vector<LevelRun> plan_runs(const HashGrid& grid, size_t row) {
     std::vector<LevelRun> runs;
-    bool open = false;
+    size_t held = 0;  // bytes of the last run; none where nothing may join it
     for (size_t l = 0; l < grid.levels.size(); l++) {
-        const bool near = row * grid.levels[l].size <= kNear;
-        if (near && open) {
+        const size_t bytes = row * grid.levels[l].size;
+        const bool near = bytes <= kNear;
+        if (near && held > 0 && held + bytes <= kRun) {
             runs.back().last = l + 1;
+            held += bytes;
         } else {
             runs.push_back({l, l + 1});
+            held = near ? bytes : 0;
         }
-        open = near;
     }
     return runs;
 }

@@ -13,6 +13,8 @@ from torch.autograd.function import once_differentiable
 from h3d.renderers.backends import kernels
 from h3d.renderers.hash_encoding import HashGridConfig, layout
 
+from .arrays import empty
+
 
 def hash_encode(
     positions: torch.Tensor,  # [P, D]
@@ -42,7 +44,7 @@ class _HashEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: torch.Tensor, table: torch.Tensor, config: HashGridConfig, level_mask: int):
         positions, table = positions.detach().contiguous(), table.detach().contiguous()
-        out = torch.empty(positions.shape[0], config.width)
+        out = empty(positions.shape[0], config.width)
         kernels().hash_encode(_grid(config, level_mask), positions.numpy(), table.numpy(), out.numpy())
         ctx.save_for_backward(positions, table)
         ctx.options = (config, level_mask)
@@ -58,7 +60,7 @@ class _HashEncode(torch.autograd.Function):
             grad_positions = torch.empty_like(positions)
             kernels().hash_position_gradient(grid, positions.numpy(), table.numpy(), grad_out, grad_positions.numpy())
         if ctx.needs_input_grad[1]:
-            grad_table = torch.empty(table.shape)
+            grad_table = empty(*table.shape)
             kernels().hash_table_gradient(grid, positions.numpy(), grad_out, grad_table.numpy())
             grad_table = grad_table.to(table.dtype)
         return grad_positions, grad_table, None, None

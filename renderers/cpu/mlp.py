@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from h3d.renderers.backends import kernels
 
+from .arrays import empty
+
 
 def mlp(inputs: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:  # [P, I], [O, I]... -> [P, O]
     """See the door."""
@@ -24,7 +26,7 @@ class _Mlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, *weights: torch.Tensor):
         inputs, *matrices = (array.detach().contiguous() for array in (inputs, *weights))
-        out = torch.empty(inputs.shape[0], matrices[-1].shape[0])
+        out = empty(inputs.shape[0], matrices[-1].shape[0])
         kernels().mlp_forward([matrix.numpy() for matrix in matrices], inputs.numpy(), out.numpy())
         ctx.save_for_backward(inputs, *matrices)
         return out
@@ -33,7 +35,7 @@ class _Mlp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> Any:  # type: ignore[reportIncompatibleMethodOverride]
         inputs, *matrices = ctx.saved_tensors
-        grad_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
+        grad_inputs = empty(*inputs.shape) if ctx.needs_input_grad[0] else None
         wanted = ctx.needs_input_grad[1:]
         grad_matrices = [torch.empty_like(matrix) for matrix in matrices] if any(wanted) else []
         kernels().mlp_backward(

@@ -112,4 +112,59 @@ struct Features<8> {
 
 #endif
 
+// The rows of several points in one register, which then share a product: here of one, which is all that rows of four
+// features and more have room for or gain by.
+template <int F>
+struct Rows {
+    static constexpr int kCount = 1;
+    Features<F> v;
+    static Rows zero() { return {Features<F>::zero()}; }
+    template <class T>
+    static Rows load(const T* table, const uint32_t* entries) {
+        return {Features<F>::load(table + F * static_cast<size_t>(entries[0]))};
+    }
+    // this + each point's weight * its row
+    Rows plus(const float* weights, Rows rows) const { return {v.plus(weights[0], rows.v)}; }
+    // Of the points the first `count`, `stride` floats apart.
+    void store(float* to, int /*stride*/, int /*count*/) const { v.store(to); }
+};
+
+#if defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
+
+template <>
+struct Rows<2> {
+    static constexpr int kCount = 4;
+    __m256 v;
+    static Rows zero() { return {_mm256_setzero_ps()}; }
+    static Rows load(const float* table, const uint32_t* entries) {
+        const auto pair = [&](int i) {
+            const auto* low = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(entries[i]));
+            const auto* high = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(entries[i + 1]));
+            return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd(low), high));
+        };
+        return {_mm256_set_m128(pair(2), pair(0))};
+    }
+    static Rows load(const Half* table, const uint32_t* entries) {
+        int pairs[4];
+        for (int i = 0; i < 4; i++) std::memcpy(&pairs[i], table + 2 * static_cast<size_t>(entries[i]), sizeof(int));
+        return {_mm256_cvtph_ps(_mm_setr_epi32(pairs[0], pairs[1], pairs[2], pairs[3]))};
+    }
+    // The weights are 16-byte aligned.
+    Rows plus(const float* weights, Rows rows) const {
+        const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+        const __m256 w = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_load_ps(weights)), twice);
+        return {_mm256_fmadd_ps(w, rows.v, v)};
+    }
+    void store(float* to, int stride, int count) const {
+        const __m128 low = _mm256_castps256_ps128(v), high = _mm256_extractf128_ps(v, 1);
+        const auto at = [&](int i) { return reinterpret_cast<__m64*>(to + static_cast<int64_t>(i) * stride); };
+        _mm_storel_pi(at(0), low);
+        if (count > 1) _mm_storeh_pi(at(1), low);
+        if (count > 2) _mm_storel_pi(at(2), high);
+        if (count > 3) _mm_storeh_pi(at(3), high);
+    }
+};
+
+#endif
+
 }  // namespace h3d
