@@ -1,13 +1,7 @@
-"""Proves in a real browser that the page shows what was rendered and that its controls act: pixels are asserted.
-
-Needs Chromium (H3D_CHROMIUM or `chromium` on the path) and Playwright; skipped with the reason where one is missing.
-"""
+"""Proves in a real browser that the page shows what was rendered and that its controls act: pixels are asserted."""
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,21 +10,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from balls import ball
+from chromium import NEEDS_CHROMIUM, PATIENCE, choose, pixels, press
 from program import Program, running_program
 
 from h3d.models import formats
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = os.environ.get("H3D_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in H3D_CHROMIUM"),
-]
-FLAGS = [
-    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-quic",
-]  # fmt: skip
-PATIENCE = 60.0
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytestmark = NEEDS_CHROMIUM
 RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1)
 
 
@@ -43,14 +29,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def page(browser, program: Program):
     context = browser.new_context(viewport={"width": 960, "height": 540}, accept_downloads=True)
@@ -58,14 +36,6 @@ def page(browser, program: Program):
     opened.goto(f"{program.url}&fixedDpr=1")
     yield opened
     context.close()
-
-
-def pixels(page) -> np.ndarray:
-    """The left 600 columns of what the browser shows, [540, 600, 3]; panels lie to the right of that."""
-    from PIL import Image
-
-    shot = page.screenshot(clip={"x": 0, "y": 0, "width": 600, "height": 540})
-    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int32)
 
 
 def share(image: np.ndarray, channel: int) -> float:
@@ -86,18 +56,6 @@ def wait_until(page, condition: Callable[[np.ndarray], bool], what: str) -> np.n
 
 def see_scene(page) -> np.ndarray:
     return wait_until(page, lambda image: share(image, 0) + share(image, 1) > 0.05, "no ball is to be seen")
-
-
-def press(page, key: str) -> None:
-    """Press a key with nothing focused, so that it reaches the hotkeys."""
-    page.evaluate("document.activeElement && document.activeElement.blur()")
-    page.keyboard.press(key)
-
-
-def choose(page, label: str, option: str) -> None:
-    """Choose an option of the dropdown with this label, as a person would."""
-    page.get_by_label(label, exact=True).first.click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def test_the_page_shows_the_scene(page):

@@ -1,0 +1,44 @@
+"""A real browser for tests: where Chromium is, how it is started, what a person does in it.
+
+Needs Chromium (H3D_CHROMIUM or `chromium` on the path) and Playwright; tests that want it skip with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+CHROMIUM = os.environ.get("H3D_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in H3D_CHROMIUM"),
+]
+FLAGS = [
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-quic",
+]  # fmt: skip
+PATIENCE = 60.0
+
+
+def pixels(page) -> np.ndarray:
+    """The left 600 columns of what the browser shows, [540, 600, 3]; panels lie to the right of that."""
+    from PIL import Image
+
+    shot = page.screenshot(clip={"x": 0, "y": 0, "width": 600, "height": 540})
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int32)
+
+
+def press(page, key: str) -> None:
+    """Press a key with nothing focused, so that it reaches the hotkeys."""
+    page.evaluate("document.activeElement && document.activeElement.blur()")
+    page.keyboard.press(key)
+
+
+def choose(page, label: str, option: str) -> None:
+    """Choose an option of the dropdown with this label, as a person would."""
+    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
