@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import frames, memory, peer_gsplat, peer_gsply, peer_nerfstudio, peer_viser, program, reading
+from . import fields, frames, memory, peer_gsplat, peer_gsply, peer_nerfstudio, peer_viser, program, reading
 from .metrics import Effort, Metric
 
 
@@ -24,6 +24,9 @@ WORKLOADS = (
     Workload(("gaussians/frame/playbot", "gaussians/stage/playbot"), frames.playbot),
     Workload(("gaussians/growth",), frames.growth),
     Workload(("gaussians/million",), frames.million),
+    Workload(("fields/frame",), fields.frame),
+    Workload(("fields/train",), fields.curves),
+    Workload(("viewer/training",), fields.watched),
     Workload(("formats/read",), reading.formats_read),
     Workload(("memory",), memory.bytes_per_gaussian),
     Workload(("viewer/first_picture",), program.first_picture),

@@ -50,6 +50,7 @@ def test_prefixes_choose_workloads_above_and_below_them():
         "viewer/first_picture",
         "viewer/move_to_picture",
         "viewer/held_frames",
+        "viewer/training",
     }
     assert len(workloads.chosen("")) == len(workloads.WORKLOADS)
     assert [w.prefixes[0] for w in workloads.chosen("gaussians/stage/demo")] == ["gaussians/frame/demo"]
