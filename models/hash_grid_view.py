@@ -1,24 +1,22 @@
-"""Looking at a hash-grid field: crop, slice, level mask, density threshold, normals; in the axes of its data set.
+"""Looking at a radiance field: crop, slice, level mask, density threshold, normals; in the axes of its data set.
 
-R rays, P points. The world is that of the photos; NGP space is where the field lives (`hash_grid`).
+R rays, P points. The world is that of the photos; NGP space is where the field lives (`hash_grid`), or for a field of
+another program the space whose unit cube is its box.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from h3d.renderers.cancel import CancelFlag
-from h3d.renderers.fields import SMALLEST_STEP, FieldOptions, Query, RenderedRays, render_rays
+from h3d.renderers.fields import SMALLEST_STEP, FieldOptions, OccupancyGrid, Query, RenderedRays, render_rays
 from h3d.renderers.threads import one_torch_thread
 
 from .field_view import FieldView
-
-if TYPE_CHECKING:
-    from .hash_grid import HashGridField
 
 QUICK_STOP, QUICK_CONE = 1e-2, 1.0 / 256.0
 """While the camera moves: rays end at 1 % of light, and steps grow with the distance in small scenes too."""
@@ -27,6 +25,28 @@ SLICE_STEPS = 16
 NORMAL_STEP = 1.0 / 256.0
 """Half the distance over which the density is compared for normals, in NGP units: half a grid cell."""
 SOLID = 0.05  # rays with less alpha have no normal
+
+
+class RadianceField(Protocol):
+    """What a field must have to be looked at so."""
+
+    @property
+    def levels(self) -> int: ...
+    @property
+    def aabb(self) -> torch.Tensor: ...  # [2, 3] in NGP space
+    @property
+    def ngp_from_world(self) -> torch.Tensor: ...  # [4, 4] float64
+    @property
+    def ngp_scale(self) -> float: ...
+    @property
+    def bounds(self) -> np.ndarray: ...  # [2, 3] in the world
+    @property
+    def cone_angle(self) -> float: ...
+    @property
+    def grid(self) -> OccupancyGrid: ...
+    def query(
+        self, positions: torch.Tensor, directions: torch.Tensor, *, level_mask: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 def world_bounds(ngp_from_world: torch.Tensor) -> np.ndarray:  # [4, 4] -> [2, 3]
@@ -38,7 +58,7 @@ def world_bounds(ngp_from_world: torch.Tensor) -> np.ndarray:  # [4, 4] -> [2, 3
 
 
 def look(
-    field: HashGridField,
+    field: RadianceField,
     origins: torch.Tensor,  # [R, 3] in NGP space
     directions: torch.Tensor,  # [R, 3] unit
     view: FieldView,
@@ -62,11 +82,11 @@ def look(
         return replace(seen, normals=_normals(query, origins, directions, seen))
 
 
-def _query(field: HashGridField, view: FieldView) -> Query:
+def _query(field: RadianceField, view: FieldView) -> Query:
     """The field as the view shows it: levels left out, thin parts and what lies outside the box gone."""
     cropped, threshold = _is_cropped(view), view.density_threshold / field.ngp_scale
     low, high = (torch.from_numpy(corner).float() for corner in _box(field, view))
-    levels = view.level_mask & ((1 << field.encoding.levels) - 1)
+    levels = view.level_mask & ((1 << field.levels) - 1)
     world = torch.linalg.inv(field.ngp_from_world).float()
 
     def query(positions: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,12 +105,12 @@ def _is_cropped(view: FieldView) -> bool:
     return view.crop_low != (0.0, 0.0, 0.0) or view.crop_high != (1.0, 1.0, 1.0)
 
 
-def _box(field: HashGridField, view: FieldView) -> np.ndarray:  # [2, 3] in the world
+def _box(field: RadianceField, view: FieldView) -> np.ndarray:  # [2, 3] in the world
     low, high = field.bounds
     return np.stack([low + (high - low) * np.array(view.crop_low), low + (high - low) * np.array(view.crop_high)])
 
 
-def _aabb(field: HashGridField, view: FieldView) -> torch.Tensor:  # [2, 3] in NGP space
+def _aabb(field: RadianceField, view: FieldView) -> torch.Tensor:  # [2, 3] in NGP space
     """Where rays need to be marched: all of the field, or around the box."""
     if not _is_cropped(view):
         return field.aabb
@@ -108,7 +128,7 @@ def _aabb(field: HashGridField, view: FieldView) -> torch.Tensor:  # [2, 3] in N
 
 
 def _slice(
-    field: HashGridField,
+    field: RadianceField,
     query: Query,
     origins: torch.Tensor,  # [R, 3]
     directions: torch.Tensor,  # [R, 3]
