@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,7 +32,7 @@ from .field_view import WHOLE, FieldView
 from .formats.atomic import replacing
 from .formats.errors import DAMAGED, FormatError
 from .formats.tensors import read_safetensors
-from .hash_grid_view import look, world_bounds
+from .hash_grid_view import render_in_world, world_bounds
 
 THICKNESS_THRESHOLD = 0.01
 DENSITY_FEATURES = 16
@@ -70,7 +70,7 @@ class HashGridField:
         grid, cascades = self.encoding, len(self.thickness)
         weights = sum(w.numel() for w in (*self.density_weights, *self.rgb_weights))
         return {
-            "encoding": f"{grid.levels} levels of {grid.features} features, at most 2^{grid.log2_table_size} entries each",
+            "encoding": f"{grid.levels} levels of {grid.features} features, up to 2^{grid.log2_table_size} entries",
             "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the networks'",
             "space": f"a cube of side {self.aabb_scale:g}, {cascades} grids of 128^3 cells",
             "occupied": occupied(self.grid),
@@ -148,12 +148,7 @@ class HashGridField:
         cancel: CancelFlag | None = None,
     ) -> RenderedRays:
         """Colour, alpha and depth of rays, in the world; see `Field`."""
-        origins, directions = rays_to_ngp(self.ngp_from_world, origins, directions)
-        seen = look(self, origins, directions, view, background, cancel)
-        normals = None
-        if seen.normals is not None:
-            normals = seen.normals @ (self.ngp_from_world[:3, :3] / self.ngp_scale).float()
-        return replace(seen, depth=seen.depth / self.ngp_scale, normals=normals)
+        return render_in_world(self, origins, directions, view, background, cancel)
 
     def save(self, path: Path) -> None:
         """Writes the field as one safetensors file with JSON in its header; whole or not at all."""
@@ -197,18 +192,6 @@ def rgb_of(
     """Colours from density features and directions."""
     raw = mlp(torch.cat([features, bases], dim=1), weights)
     return torch.sigmoid(raw) if activation == "logistic" else torch.exp(raw)
-
-
-def rays_to_ngp(
-    ngp_from_world: torch.Tensor,  # [4, 4]
-    origins: torch.Tensor,  # [R, 3]
-    directions: torch.Tensor,  # [R, 3]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """World rays in NGP space, directions unit, float32."""
-    matrix = ngp_from_world.to(torch.float64)
-    moved = origins.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    turned = torch.nn.functional.normalize(directions.to(torch.float64) @ matrix[:3, :3].T, dim=1)
-    return moved.float(), turned.float()
 
 
 def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:

@@ -57,6 +57,34 @@ def world_bounds(ngp_from_world: torch.Tensor) -> np.ndarray:  # [4, 4] -> [2, 3
     return np.stack([placed.min(axis=0), placed.max(axis=0)])
 
 
+def render_in_world(
+    field: RadianceField,
+    origins: torch.Tensor,  # [R, 3] in the world
+    directions: torch.Tensor,  # [R, 3] unit, in the world
+    view: FieldView,
+    background: tuple[float, float, float],
+    cancel: CancelFlag | None,
+) -> RenderedRays:
+    """What the rays see, depth and normals in the world too. Raises `Cancelled`."""
+    seen = look(field, *rays_to_ngp(field.ngp_from_world, origins, directions), view, background, cancel)
+    normals = seen.normals
+    if normals is not None:
+        normals = normals @ (field.ngp_from_world[:3, :3] / field.ngp_scale).float()
+    return replace(seen, depth=seen.depth / field.ngp_scale, normals=normals)
+
+
+def rays_to_ngp(
+    ngp_from_world: torch.Tensor,  # [4, 4]
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """World rays in NGP space, directions unit, float32."""
+    matrix = ngp_from_world.to(torch.float64)
+    moved = origins.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    turned = torch.nn.functional.normalize(directions.to(torch.float64) @ matrix[:3, :3].T, dim=1)
+    return moved.float(), turned.float()
+
+
 def look(
     field: RadianceField,
     origins: torch.Tensor,  # [R, 3] in NGP space

@@ -43,7 +43,7 @@ class HashGridConfig:
     per_level_scale: float = 1.447
     """How much finer each level is than the one before; 1 to 16."""
     indexing: Indexing = "tiny-cuda-nn"
-    """Whose rule says which entry a corner has; nerfstudio's torch code hashes coarse levels too, and shifts nothing."""
+    """Whose rule says which entry a corner has; nerfstudio's torch code hashes coarse levels too and shifts none."""
 
     def __post_init__(self) -> None:
         if self.dims not in get_args(Dims):
