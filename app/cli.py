@@ -15,7 +15,7 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -25,6 +25,9 @@ from .figures.render_verb import RenderConfig, load_camera, render_command
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
 from .workspace.scene import kind_of
+
+if TYPE_CHECKING:
+    from h3d.models.field_files import FieldDescription
 
 Backend = Literal["auto", "cpu", "cuda"]
 
@@ -98,10 +101,10 @@ def view(options: ViewOptions) -> None:
 def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
     """Say what a scene file holds."""
     from h3d.models import formats
-    from h3d.models.field_files import is_field, read_field
+    from h3d.models.field_files import describe_field, is_field
 
     if is_field(file):
-        _print_field(file, read_field(file))
+        _print_field(describe_field(file))
         return
     found = formats.describe(file)
     rows = {
@@ -123,15 +126,19 @@ def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
             print(f"{name:10} {value}")
 
 
-def _print_field(file: Path, field) -> None:  # noqa: ANN001
+def _print_field(found: FieldDescription) -> None:
+    field = found.field
     low, high = field.bounds
     text = " to ".join("(" + ", ".join(f"{v:.4g}" for v in corner) + ")" for corner in (low, high))
     rows = {
-        "file": file,
+        "file": found.path,
+        "format": f"{found.format} ({found.version})" if found.version else found.format,
         "kind": kind_of(field),
         **field.facts,
         "bounds": text,
+        "on disk": f"{found.file_bytes / 2**20:.2f} MiB",
         "in memory": f"{field.nbytes / 2**20:.1f} MiB",
+        "exactness": found.quantisation,
         "remark": field.remark,
     }
     for name, value in rows.items():
@@ -142,7 +149,13 @@ def _print_field(file: Path, field) -> None:  # noqa: ANN001
 def convert(source: Annotated[Path, tyro.conf.Positional], target: Annotated[Path, tyro.conf.Positional]) -> None:
     """Read a scene in one format and write it in another; the suffix of the target decides."""
     from h3d.models import formats
+    from h3d.models.field_files import is_field, read_field, write_field
 
+    if is_field(source):
+        field = read_field(source)
+        write_field(target, field)
+        print(f"{target}: {kind_of(field)}, {target.stat().st_size / 2**20:.2f} MiB")
+        return
     gaussians = formats.read(formats.find_scene(source) if source.is_dir() else source)
     formats.write(target, gaussians)
     print(f"{target}: {len(gaussians):,} Gaussians, {target.stat().st_size / 2**20:.2f} MiB")

@@ -3,7 +3,8 @@
 A field lives in NGP space: the unit cube holds the scene, larger scenes a cube of side `aabb_scale` about its centre;
 `ngp_from_world` maps the world of the photos to it. Optical thickness in the grid is density times the finest step.
 E entries, F features, L levels, P points, R rays. Density is exp of the first of 16 density features, per unit of NGP
-length; colour is logistic of a network of those 16 features and 16 spherical harmonics of the direction, sRGB.
+length; colour is logistic of a network of those 16 features and 16 spherical harmonics of the direction, sRGB (exp of
+it where instant-ngp learnt from HDR photos: sRGB's curve goes on beyond 1).
 Source: Mueller, Evans, Schied, Keller 2022, "Instant Neural Graphics Primitives".
 """
 
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors.torch
@@ -31,13 +32,14 @@ from .field_view import WHOLE, FieldView
 from .formats.atomic import replacing
 from .formats.errors import DAMAGED, FormatError
 from .formats.tensors import read_safetensors
-from .hash_grid_view import look, world_bounds
+from .hash_grid_view import render_in_world, world_bounds
 
 THICKNESS_THRESHOLD = 0.01
 DENSITY_FEATURES = 16
 FORMAT = "h3d hash grid field 1"
 
 Weights = tuple[torch.Tensor, ...]
+RgbActivation = Literal["logistic", "exponential"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,26 @@ class HashGridField:
     ngp_from_world: torch.Tensor  # [4, 4] float64, a rotation times a uniform scale, and a translation
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)  # which way is up in the world
     remark: str = ""  # what a person should know of where the field came from, one sentence
+    rgb_activation: RgbActivation = "logistic"
+    foreign: Mapping[str, Any] = field(default_factory=dict)
+    """What an instant-ngp snapshot says beyond all this (`formats.ingp`), kept for when one is written again."""
+
+    @property
+    def levels(self) -> int:
+        """Bits that a view's level mask has a use for."""
+        return self.encoding.levels
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Field`."""
+        grid, cascades = self.encoding, len(self.thickness)
+        weights = sum(w.numel() for w in (*self.density_weights, *self.rgb_weights))
+        return {
+            "encoding": f"{grid.levels} levels of {grid.features} features, up to 2^{grid.log2_table_size} entries",
+            "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the networks'",
+            "space": f"a cube of side {self.aabb_scale:g}, {cascades} grids of 128^3 cells",
+            "occupied": occupied(self.grid),
+        }
 
     @property
     def aabb_scale(self) -> float:
@@ -80,21 +102,13 @@ class HashGridField:
         return float(torch.linalg.det(self.ngp_from_world[:3, :3]).abs() ** (1 / 3))
 
     @property
-    def facts(self) -> dict[str, str]:
-        """See `Field`."""
-        grid = self.encoding
-        weights = sum(w.numel() for w in (*self.density_weights, *self.rgb_weights))
-        cells = float((self.thickness > THICKNESS_THRESHOLD).float().mean())
-        return {
-            "encoding": f"{grid.levels} levels of {grid.features} features, 2^{grid.log2_table_size} entries each",
-            "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the networks'",
-            "space": f"a cube of side {self.aabb_scale:g}, {100 * cells:.1f} % of its cells occupied",
-        }
+    def grid(self) -> OccupancyGrid:
+        """Which cells a ray must not skip."""
+        return self._grid
 
     # Packing two million cells takes milliseconds, a picture asks for them at every frame.
     @cached_property
-    def grid(self) -> OccupancyGrid:
-        """Which cells a ray must not skip."""
+    def _grid(self) -> OccupancyGrid:
         return occupancy(self.thickness)
 
     def query(
@@ -107,7 +121,8 @@ class HashGridField:
         """Density [P] per unit of NGP length and sRGB colour [P, 3]; no gradients."""
         with torch.no_grad():
             features = self.features(positions, level_mask=level_mask)
-            return density_of(features), rgb_of(features, harmonics.basis(directions, 3), self.rgb_weights)
+            bases = harmonics.basis(directions, 3)
+            return density_of(features), rgb_of(features, bases, self.rgb_weights, self.rgb_activation)
 
     def density(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] in NGP space -> [P]
         """Density alone, per unit of NGP length; no gradients."""
@@ -133,12 +148,7 @@ class HashGridField:
         cancel: CancelFlag | None = None,
     ) -> RenderedRays:
         """Colour, alpha and depth of rays, in the world; see `Field`."""
-        origins, directions = rays_to_ngp(self.ngp_from_world, origins, directions)
-        seen = look(self, origins, directions, view, background, cancel)
-        normals = None
-        if seen.normals is not None:
-            normals = seen.normals @ (self.ngp_from_world[:3, :3] / self.ngp_scale).float()
-        return replace(seen, depth=seen.depth / self.ngp_scale, normals=normals)
+        return render_in_world(self, origins, directions, view, background, cancel)
 
     def save(self, path: Path) -> None:
         """Writes the field as one safetensors file with JSON in its header; whole or not at all."""
@@ -162,6 +172,12 @@ def occupancy(thickness: torch.Tensor) -> OccupancyGrid:  # [cascades, 128^3]
     return OccupancyGrid.from_values(thickness, threshold)
 
 
+def occupied(grid: OccupancyGrid) -> str:
+    """The share of each cascade's cells that a ray must not skip, for a person."""
+    set_bits = [int(np.unpackbits(cascade.numpy()).sum()) for cascade in grid.bits]
+    return " / ".join(f"{100 * bits / GRID_CELLS:.2f} %" for bits in set_bits) + " of the cells, finest grid first"
+
+
 def density_of(features: torch.Tensor) -> torch.Tensor:  # [P, 16] -> [P]
     """Density from the density network's output."""
     return torch.exp(features[:, 0])
@@ -171,21 +187,11 @@ def rgb_of(
     features: torch.Tensor,  # [P, 16]
     bases: torch.Tensor,  # [P, 16] harmonics of the unit directions
     weights: Weights,
+    activation: RgbActivation = "logistic",
 ) -> torch.Tensor:  # [P, 3]
     """Colours from density features and directions."""
-    return torch.sigmoid(mlp(torch.cat([features, bases], dim=1), weights))
-
-
-def rays_to_ngp(
-    ngp_from_world: torch.Tensor,  # [4, 4]
-    origins: torch.Tensor,  # [R, 3]
-    directions: torch.Tensor,  # [R, 3]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """World rays in NGP space, directions unit, float32."""
-    matrix = ngp_from_world.to(torch.float64)
-    moved = origins.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    turned = torch.nn.functional.normalize(directions.to(torch.float64) @ matrix[:3, :3].T, dim=1)
-    return moved.float(), turned.float()
+    raw = mlp(torch.cat([features, bases], dim=1), weights)
+    return torch.sigmoid(raw) if activation == "logistic" else torch.exp(raw)
 
 
 def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:
@@ -199,7 +205,9 @@ def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:
 
 def field_header(field: HashGridField) -> dict[str, Any]:
     """What a field's file says beside its arrays."""
-    return {"format": FORMAT, "encoding": asdict(field.encoding), "up": field.up, "remark": field.remark}
+    header = {"format": FORMAT, "encoding": asdict(field.encoding), "up": field.up, "remark": field.remark}
+    header["rgb_activation"] = field.rgb_activation
+    return header | ({"foreign": dict(field.foreign)} if len(field.foreign) > 0 else {})
 
 
 def load(path: Path) -> HashGridField:
@@ -230,6 +238,8 @@ def field_from(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tens
             tensors["ngp_from_world"],
             _up(header.get("up", (0.0, 0.0, 1.0))),
             str(header.get("remark", "")),
+            header.get("rgb_activation", "logistic"),
+            dict(header.get("foreign", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(path, "header", f"something is missing or of the wrong kind: {error!r}", DAMAGED) from error
@@ -258,3 +268,6 @@ def _check(path: Path, field: HashGridField) -> None:
         if not fits or any(w.shape[1] != size for w, size in zip(weights, sizes, strict=False)):
             shapes = [list(w.shape) for w in weights]
             raise FormatError(path, name, f"the matrices {shapes} do not lead from {first} to {last} values", DAMAGED)
+    if field.rgb_activation not in get_args(RgbActivation):
+        rule = f"it is {field.rgb_activation!r}, must be one of {', '.join(get_args(RgbActivation))}"
+        raise FormatError(path, "rgb_activation", rule, DAMAGED)

@@ -1,24 +1,22 @@
-"""Looking at a hash-grid field: crop, slice, level mask, density threshold, normals; in the axes of its data set.
+"""Looking at a radiance field: crop, slice, level mask, density threshold, normals; in the axes of its data set.
 
-R rays, P points. The world is that of the photos; NGP space is where the field lives (`hash_grid`).
+R rays, P points. The world is that of the photos; NGP space is where the field lives (`hash_grid`), or for a field of
+another program the space whose unit cube is its box.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from h3d.renderers.cancel import CancelFlag
-from h3d.renderers.fields import SMALLEST_STEP, FieldOptions, Query, RenderedRays, render_rays
+from h3d.renderers.fields import SMALLEST_STEP, FieldOptions, OccupancyGrid, Query, RenderedRays, render_rays
 from h3d.renderers.threads import one_torch_thread
 
 from .field_view import FieldView
-
-if TYPE_CHECKING:
-    from .hash_grid import HashGridField
 
 QUICK_STOP, QUICK_CONE = 1e-2, 1.0 / 256.0
 """While the camera moves: rays end at 1 % of light, and steps grow with the distance in small scenes too."""
@@ -29,6 +27,28 @@ NORMAL_STEP = 1.0 / 256.0
 SOLID = 0.05  # rays with less alpha have no normal
 
 
+class RadianceField(Protocol):
+    """What a field must have to be looked at so."""
+
+    @property
+    def levels(self) -> int: ...
+    @property
+    def aabb(self) -> torch.Tensor: ...  # [2, 3] in NGP space
+    @property
+    def ngp_from_world(self) -> torch.Tensor: ...  # [4, 4] float64
+    @property
+    def ngp_scale(self) -> float: ...
+    @property
+    def bounds(self) -> np.ndarray: ...  # [2, 3] in the world
+    @property
+    def cone_angle(self) -> float: ...
+    @property
+    def grid(self) -> OccupancyGrid: ...
+    def query(
+        self, positions: torch.Tensor, directions: torch.Tensor, *, level_mask: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
 def world_bounds(ngp_from_world: torch.Tensor) -> np.ndarray:  # [4, 4] -> [2, 3]
     """The unit cube of NGP space, which holds what a scene is about, in the world."""
     corners = np.stack(np.meshgrid([0.0, 1.0], [0.0, 1.0], [0.0, 1.0]), axis=-1).reshape(-1, 3)
@@ -37,8 +57,36 @@ def world_bounds(ngp_from_world: torch.Tensor) -> np.ndarray:  # [4, 4] -> [2, 3
     return np.stack([placed.min(axis=0), placed.max(axis=0)])
 
 
+def render_in_world(
+    field: RadianceField,
+    origins: torch.Tensor,  # [R, 3] in the world
+    directions: torch.Tensor,  # [R, 3] unit, in the world
+    view: FieldView,
+    background: tuple[float, float, float],
+    cancel: CancelFlag | None,
+) -> RenderedRays:
+    """What the rays see, depth and normals in the world too. Raises `Cancelled`."""
+    seen = look(field, *rays_to_ngp(field.ngp_from_world, origins, directions), view, background, cancel)
+    normals = seen.normals
+    if normals is not None:
+        normals = normals @ (field.ngp_from_world[:3, :3] / field.ngp_scale).float()
+    return replace(seen, depth=seen.depth / field.ngp_scale, normals=normals)
+
+
+def rays_to_ngp(
+    ngp_from_world: torch.Tensor,  # [4, 4]
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """World rays in NGP space, directions unit, float32."""
+    matrix = ngp_from_world.to(torch.float64)
+    moved = origins.to(torch.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    turned = torch.nn.functional.normalize(directions.to(torch.float64) @ matrix[:3, :3].T, dim=1)
+    return moved.float(), turned.float()
+
+
 def look(
-    field: HashGridField,
+    field: RadianceField,
     origins: torch.Tensor,  # [R, 3] in NGP space
     directions: torch.Tensor,  # [R, 3] unit
     view: FieldView,
@@ -62,11 +110,11 @@ def look(
         return replace(seen, normals=_normals(query, origins, directions, seen))
 
 
-def _query(field: HashGridField, view: FieldView) -> Query:
+def _query(field: RadianceField, view: FieldView) -> Query:
     """The field as the view shows it: levels left out, thin parts and what lies outside the box gone."""
     cropped, threshold = _is_cropped(view), view.density_threshold / field.ngp_scale
     low, high = (torch.from_numpy(corner).float() for corner in _box(field, view))
-    levels = view.level_mask & ((1 << field.encoding.levels) - 1)
+    levels = view.level_mask & ((1 << field.levels) - 1)
     world = torch.linalg.inv(field.ngp_from_world).float()
 
     def query(positions: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,12 +133,12 @@ def _is_cropped(view: FieldView) -> bool:
     return view.crop_low != (0.0, 0.0, 0.0) or view.crop_high != (1.0, 1.0, 1.0)
 
 
-def _box(field: HashGridField, view: FieldView) -> np.ndarray:  # [2, 3] in the world
+def _box(field: RadianceField, view: FieldView) -> np.ndarray:  # [2, 3] in the world
     low, high = field.bounds
     return np.stack([low + (high - low) * np.array(view.crop_low), low + (high - low) * np.array(view.crop_high)])
 
 
-def _aabb(field: HashGridField, view: FieldView) -> torch.Tensor:  # [2, 3] in NGP space
+def _aabb(field: RadianceField, view: FieldView) -> torch.Tensor:  # [2, 3] in NGP space
     """Where rays need to be marched: all of the field, or around the box."""
     if not _is_cropped(view):
         return field.aabb
@@ -108,7 +156,7 @@ def _aabb(field: HashGridField, view: FieldView) -> torch.Tensor:  # [2, 3] in N
 
 
 def _slice(
-    field: HashGridField,
+    field: RadianceField,
     query: Query,
     origins: torch.Tensor,  # [R, 3]
     directions: torch.Tensor,  # [R, 3]

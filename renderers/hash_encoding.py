@@ -1,7 +1,8 @@
 """The door to the multiresolution hash encoding: L grids of trainable features, interpolated and put side by side.
 
 P points, D dimensions (2 or 3), L levels, F features a level, E entries of the table, T = 2^log2_table_size entries at
-most in a level. Levels and indexing are exactly tiny-cuda-nn's, so that its tables mean the same here.
+most in a level. Levels and indexing are exactly tiny-cuda-nn's, so that its tables mean the same here; those of
+nerfstudio's torch implementation, whose tables are not interchangeable with them, are there to show what it trained.
 Source: Mueller et al. 2022, "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding".
 """
 
@@ -21,6 +22,7 @@ from .shapes import check
 
 Dims = Literal[2, 3]
 FeatureCount = Literal[1, 2, 4, 8]
+Indexing = Literal["tiny-cuda-nn", "nerfstudio"]
 
 MAX_LEVELS = 32
 MAX_LOG2_TABLE_SIZE = 24
@@ -40,12 +42,16 @@ class HashGridConfig:
     """Corners a side of the coarsest level; 1 to 4096."""
     per_level_scale: float = 1.447
     """How much finer each level is than the one before; 1 to 16."""
+    indexing: Indexing = "tiny-cuda-nn"
+    """Whose rule says which entry a corner has; nerfstudio's torch code hashes coarse levels too and shifts none."""
 
     def __post_init__(self) -> None:
         if self.dims not in get_args(Dims):
             raise ValueError(f"dims: {self.dims}; must be 2 or 3")
         if self.features not in get_args(FeatureCount):
             raise ValueError(f"features: {self.features}; must be 1, 2, 4 or 8")
+        if self.indexing not in get_args(Indexing):
+            raise ValueError(f"indexing: {self.indexing}; must be one of {', '.join(get_args(Indexing))}")
         ranges = {
             "levels": (1, MAX_LEVELS),
             "log2_table_size": (3, MAX_LOG2_TABLE_SIZE),
@@ -77,9 +83,10 @@ class Level:
     resolution: int
     """Corners a side."""
     scale: float
-    """A point x of [0, 1] lies at x * scale + 0.5 in the grid; float32."""
+    """A point x of [0, 1] lies at x * scale + origin in the grid; float32."""
     dense: bool
     """Whether every corner has an entry of its own; the entries of other levels are hashed and shared."""
+    origin: float = 0.5
 
 
 @lru_cache(maxsize=64)
@@ -88,6 +95,8 @@ def layout(config: HashGridConfig) -> tuple[Level, ...]:
 
     With a scale of 2^(1/3), for example, every third level is a corner wider than 2^k.
     """
+    if config.indexing == "nerfstudio":
+        return _nerfstudio_layout(config)
     levels: list[Level] = []
     log2_scale = np.float32(math.log2(np.float32(config.per_level_scale)))
     offset = 0
@@ -100,6 +109,15 @@ def layout(config: HashGridConfig) -> tuple[Level, ...]:
         levels.append(Level(offset, size, resolution, float(scale), dense=corners <= size))
         offset += size
     return tuple(levels)
+
+
+def _nerfstudio_layout(config: HashGridConfig) -> tuple[Level, ...]:
+    """As nerfstudio's torch code has them; its power is float32, which makes 2047 of a finest resolution of 2048."""
+    scales = torch.floor(config.base_resolution * config.per_level_scale ** torch.arange(config.levels)).tolist()
+    size = 2**config.log2_table_size
+    return tuple(
+        Level(index * size, size, int(scale) + 1, scale, dense=False, origin=0.0) for index, scale in enumerate(scales)
+    )
 
 
 def num_entries(config: HashGridConfig) -> int:

@@ -18,7 +18,7 @@ import torch
 
 from h3d.app.homes import home_of_asset
 from h3d.models import formats
-from h3d.models.field_files import RUN_FIELD, is_field, read_field, write_field
+from h3d.models.field_files import RUN_FIELD, field_file, read_field, write_field
 from h3d.models.formats.tensors import SUFFIX, file_sha256
 from h3d.models.gaussians import Gaussians
 
@@ -70,8 +70,7 @@ class Workspace:
         """
         path = path.expanduser()
         start = time.perf_counter()
-        if is_field(path):
-            source = path / RUN_FIELD if path.is_dir() else path
+        if (source := field_file(path)) is not None:
             asset, sha256 = read_field(source), file_sha256(source)
         else:
             source = formats.find_scene(path) if path.is_dir() else path

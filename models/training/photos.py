@@ -12,7 +12,8 @@ import torch
 
 from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
-from h3d.models.hash_grid import HashGridField, rays_to_ngp
+from h3d.models.hash_grid import HashGridField
+from h3d.models.hash_grid_view import rays_to_ngp
 from h3d.renderers.cancel import CancelFlag
 
 from . import Judgement, Progress, Step

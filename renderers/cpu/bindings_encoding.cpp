@@ -64,7 +64,7 @@ bool unlocked(F&& work) {
 }
 
 HashGrid make_grid(int dims, int features, const std::vector<float>& scales, const std::vector<uint32_t>& resolutions,
-                   const std::vector<uint32_t>& sizes, uint32_t level_mask) {
+                   const std::vector<uint32_t>& sizes, uint32_t level_mask, float origin) {
     require(dims == 2 || dims == 3, "dims: must be 2 or 3");
     require(features == 1 || features == 2 || features == 4 || features == 8, "features: must be 1, 2, 4 or 8");
     require(scales.size() == resolutions.size() && scales.size() == sizes.size() && scales.size() <= 32,
@@ -78,7 +78,7 @@ HashGrid make_grid(int dims, int features, const std::vector<float>& scales, con
         const bool dense = corners <= sizes[l];
         require(sizes[l] >= 8 && (dense || (sizes[l] & (sizes[l] - 1)) == 0),
                 "levels: a hashed level's size must be a power of two");
-        grid.levels.push_back({scales[l], resolutions[l], sizes[l], offset, dense, (level_mask >> l & 1u) != 0});
+        grid.levels.push_back({scales[l], resolutions[l], sizes[l], offset, dense, (level_mask >> l & 1u) != 0, origin});
         offset += sizes[l];
     }
     return grid;
@@ -101,10 +101,11 @@ void bind_grid(nb::module_& m) {
     nb::class_<HashGrid>(m, "HashGrid")
         .def("__init__",
              [](HashGrid* self, int dims, int features, const std::vector<float>& scales,
-                const std::vector<uint32_t>& resolutions, const std::vector<uint32_t>& sizes, uint32_t level_mask) {
-                 new (self) HashGrid(make_grid(dims, features, scales, resolutions, sizes, level_mask));
+                const std::vector<uint32_t>& resolutions, const std::vector<uint32_t>& sizes, uint32_t level_mask,
+                float origin) {
+                 new (self) HashGrid(make_grid(dims, features, scales, resolutions, sizes, level_mask, origin));
              },
-             "dims"_a, "features"_a, "scales"_a, "resolutions"_a, "sizes"_a, "level_mask"_a);
+             "dims"_a, "features"_a, "scales"_a, "resolutions"_a, "sizes"_a, "level_mask"_a, "origin"_a = 0.5f);
     m.def(
         "hash_encode",
         [](const HashGrid& grid, Rows positions, TableRows rows, OutRows out) {

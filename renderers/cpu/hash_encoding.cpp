@@ -50,7 +50,7 @@ struct Cells {
         Words axis[D][2];
         uint32_t stride = 1;
         for (int d = 0; d < D; d++) {
-            const Lanes p = fma(Lanes::load(block.x[d] + kLanes * group), Lanes(level.scale), Lanes(0.5f));
+            const Lanes p = fma(Lanes::load(block.x[d] + kLanes * group), Lanes(level.scale), Lanes(level.origin));
             const Words corner = whole(p);
             fraction[d] = p - to_lanes(corner);
             const Words step(level.dense ? stride : kPrimes[d]);

@@ -1,7 +1,8 @@
 // Multiresolution hash encoding: P points in the unit square or cube, L levels of F features, corners interpolated.
 //
-// Source: Mueller et al. 2022, with the indexing of tiny-cuda-nn: at a level of scale s the point x lies at s x + 0.5,
-// corners of a dense level are numbered row by row, those of the others are hashed, and numbers beyond the end wrap.
+// Source: Mueller et al. 2022, with the indexing of tiny-cuda-nn: at a level of scale s the point x lies at s x + origin
+// (0.5 there), corners of a dense level are numbered row by row, those of the others are hashed, and numbers beyond the
+// end wrap.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct GridLevel {
     int64_t offset = 0;       // entry at which the level begins
     bool dense = false;
     bool on = true;           // a level that is off gives zeros and gets no gradient
+    float origin = 0.5f;      // where the point 0 lies, in cells
 };
 
 struct HashGrid {

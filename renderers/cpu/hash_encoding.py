@@ -34,9 +34,11 @@ def _grid(config: HashGridConfig, level_mask: int) -> Any:
         config.dims,
         config.features,
         [level.scale for level in levels],
-        [level.resolution for level in levels],
+        # Of hashed levels only the size is used; this many corners a side fit in no table.
+        [level.resolution if level.dense else 1 << 20 for level in levels],
         [level.size for level in levels],
         level_mask,
+        levels[0].origin,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from h3d.models import hash_grid
 from h3d.models.datasets import NgpSpace
 from h3d.models.hash_grid import HashGridField
+from h3d.models.hash_grid_view import rays_to_ngp
 from h3d.renderers.fields import GRID_CELLS
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table
 from h3d.renderers.mlp import initial_weights
@@ -71,7 +72,7 @@ def test_world_rays_come_to_ngp_space_as_points_do(field: HashGridField):
     space = NgpSpace(0.25, (0.1, 0.2, 0.3))
     origins, directions = np.random.default_rng(0).normal(size=(2, 10, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    moved, turned = hash_grid.rays_to_ngp(field.ngp_from_world, torch.from_numpy(origins), torch.from_numpy(directions))
+    moved, turned = rays_to_ngp(field.ngp_from_world, torch.from_numpy(origins), torch.from_numpy(directions))
     assert np.allclose(moved, space.points_to_ngp(origins), atol=1e-6)
     ahead = space.points_to_ngp(origins + 4.0 * directions)
     assert np.allclose(moved + turned, ahead, atol=1e-6)
