@@ -6,12 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from h3d.models.gaussians import Gaussians
 from h3d.models.training.tasks import Model, model_for, open_task
 
 from .homes import home_of
 from .recorder import Recorder
 from .run_folder import RunFolder
 from .workspace.optimisation import Optimisation
+from .workspace.scene import kind_of
 from .workspace.workspace import Workspace
 
 
@@ -45,7 +47,9 @@ def open_source(
         remarks = "".join(f"; {remark}" for remark in task.remarks)
         return Opened(f"{task.name}: learning {task.model}{remarks}", run=key)
     layer = workspace.open(path)
-    return Opened(f"{layer.name}: {layer.asset.remark}" if layer.asset.remark else layer.name, layer=layer.key)
+    asset = layer.asset
+    kind = f"{len(asset):,} Gaussians" if isinstance(asset, Gaussians) else kind_of(asset)
+    return Opened(f"{layer.name}: {kind}{f'; {asset.remark}' if asset.remark else ''}", layer=layer.key)
 
 
 def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisation) -> Opened:
