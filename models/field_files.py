@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import hash_grid
+from . import hash_grid, signed_distance
 from .field_view import Field
 from .formats.errors import FormatError
 from .formats.tensors import SUFFIX, read_header
 
-READERS: dict[str, Callable[[Path], Field]] = {hash_grid.FORMAT: hash_grid.load}
+READERS: dict[str, Callable[[Path], Field]] = {
+    hash_grid.FORMAT: hash_grid.load,
+    signed_distance.FORMAT: signed_distance.load,
+}
 """By the "format" in a file's header."""
 RUN_FIELD = "field.safetensors"
 """What a run of h3d train leaves in its folder."""
