@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hash_grid, nerfstudio_field
+from . import hash_grid, nerfstudio_field, signed_distance
 from .field_view import Field
 from .formats import ingp, nerfstudio_checkpoint, torch_zip
 from .formats.errors import FormatError
@@ -22,6 +22,7 @@ from .formats.tensors import SUFFIX, read_header
 READERS: dict[str, Callable[[Path], Field]] = {
     hash_grid.FORMAT: hash_grid.load,
     nerfstudio_field.FORMAT: nerfstudio_field.load,
+    signed_distance.FORMAT: signed_distance.load,
 }
 """Of our own files, by the "format" in the header."""
 RUN_FIELD = "field.safetensors"

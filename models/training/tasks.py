@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from h3d.models import datasets
+from h3d.models import datasets, meshes
 
 from . import Task
+from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
 
-Model = Literal["hash_grid"]
+Model = Literal["hash_grid", "sdf"]
 """Names that --model takes."""
 
 
@@ -30,6 +31,7 @@ class Kind:
 
 KINDS: dict[Model, Kind] = {
     "hash_grid": Kind(PhotosTask.open, datasets.is_dataset),
+    "sdf": Kind(SignedDistanceTask.open, meshes.is_mesh),
 }
 
 
@@ -52,7 +54,7 @@ def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any
     model = model or model_for(path)
     if model is None:
         rule = f"{path}: nothing can be learnt from it"
-        raise ValueError(f"{rule}; give a data set of posed photos, or name what you mean with --model")
+        raise ValueError(f"{rule}; give a data set of posed photos or a mesh, or name what you mean with --model")
     if model not in get_args(Model):
         raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")
     return KINDS[model].open(path, settings or {})

@@ -1,0 +1,142 @@
+"""Mesh files in and out: .obj by our own reader, .ply .stl .off .glb by open3d; .obj and .ply are written.
+
+Every failure is a `FormatError`. A .ply may also be splats or points: `is_mesh` tells them apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from h3d.models.formats.atomic import replacing
+from h3d.models.formats.errors import DAMAGED, REEXPORT, FormatError
+from h3d.models.formats.ply_header import MAGIC as PLY_MAGIC
+from h3d.models.formats.ply_header import read_header
+
+from . import obj
+from .library import open3d
+from .mesh import Mesh
+
+READABLE = (".obj", ".ply", ".stl", ".off", ".glb")
+WRITABLE = (".obj", ".ply")
+
+
+def is_mesh(path: Path) -> bool:
+    """Whether a file is a mesh: by its suffix, of a .ply by whether it has faces. Reads a header at most."""
+    suffix = path.suffix.lower()
+    if suffix not in READABLE or not path.is_file():
+        return False
+    if suffix != ".ply":
+        return True
+    try:
+        return _ply_has_faces(path)
+    except (FormatError, OSError):
+        return False
+
+
+def read(path: Path) -> Mesh:
+    """The triangles of a file, as they are in it; `Mesh.welded` joins what its format has parted.
+
+    Raises:
+        FormatError: it is not a mesh, is damaged, or holds nothing.
+        OSError: it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in READABLE:
+        raise FormatError(path, "name", f"no mesh is read from {suffix or 'a name without a suffix'}", _ONE_OF)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise FormatError(path, "file", "is empty (0 bytes)", "fetch or export it again")
+    mesh = obj.read(path) if suffix == ".obj" else _read_by_open3d(path)
+    _check(path, mesh)
+    return mesh
+
+
+def write(path: Path, mesh: Mesh) -> None:
+    """Writes by the suffix; vertex colours and normals go along. The file appears whole or not at all.
+
+    Raises:
+        FormatError: the suffix is not one that is written, or there are no faces.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        raise FormatError(path, "name", f"no mesh is written as {suffix or 'a name without a suffix'}",
+                          f"use one of {', '.join(WRITABLE)}")  # fmt: skip
+    if len(mesh.faces) == 0:
+        raise FormatError(path, "value", "there are 0 faces to write", "choose another threshold or a larger region")
+    if suffix == ".obj":
+        obj.write(path, mesh)
+    else:
+        _write_ply(path, mesh)
+
+
+_ONE_OF = f"give one of {', '.join(READABLE)}"
+
+
+def _read_by_open3d(path: Path) -> Mesh:
+    if path.suffix.lower() == ".ply":
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if not start.startswith(PLY_MAGIC):
+            raise FormatError(path, "first bytes", f"starts with {start!r}, which no PLY file does", _ONE_OF)
+        if not _ply_has_faces(path):
+            raise FormatError(path, "header", "has no faces: it holds splats or points", "open it as a scene")
+    library = open3d()
+    found = library.io.read_triangle_mesh(str(path))
+    vertices = np.asarray(found.vertices, np.float64).copy()
+    faces = np.asarray(found.triangles, np.int32).copy()
+    if len(vertices) == 0 and len(faces) == 0:
+        raise FormatError(path, "file", f"cannot be read as {path.suffix.lower()}, or holds nothing", DAMAGED)
+    colors = np.asarray(found.vertex_colors, np.float32).copy()
+    return Mesh(vertices, faces, colors if len(colors) == len(vertices) else None)
+
+
+def _ply_has_faces(path: Path) -> bool:
+    faces = read_header(path).element("face")
+    return faces is not None and faces.count > 0
+
+
+def _check(path: Path, mesh: Mesh) -> None:
+    if len(mesh.vertices) == 0:
+        raise FormatError(path, "vertices", "there are none", "fetch or export it again")
+    if len(mesh.faces) == 0:
+        raise FormatError(path, "faces", "there are none: it holds points only", "export it with its triangles")
+    bad = ~(np.abs(mesh.vertices) < LARGEST).all(axis=1)
+    if bad.any():
+        rule = f"{int(bad.sum()):,} of {len(bad):,} are NaN, infinite or beyond {LARGEST:.0e}"
+        raise FormatError(path, f"vertex {int(np.argmax(bad))}", f"positions must be finite, {rule}", REEXPORT)
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        rule = f"they name vertex {int(mesh.faces.max())}, there are {len(mesh.vertices):,}"
+        raise FormatError(path, "faces", rule, DAMAGED)
+    if not float(mesh.areas.sum()) > 0.0:
+        raise FormatError(path, "faces", "all are without area: the mesh is a point or a line", REEXPORT)
+
+
+LARGEST = 1e12
+
+
+def _write_ply(path: Path, mesh: Mesh) -> None:
+    """Binary little-endian: float32 positions (and normals), colours in bytes, as every program reads them."""
+    fields = [(axis, "<f4") for axis in "xyz"]
+    fields += [] if mesh.normals is None else [(f"n{axis}", "<f4") for axis in "xyz"]
+    fields += [] if mesh.colors is None else [(name, "u1") for name in ("red", "green", "blue")]
+    rows = np.empty(len(mesh.vertices), fields)
+    for axis, name in enumerate("xyz"):
+        rows[name] = mesh.vertices[:, axis]
+        if mesh.normals is not None:
+            rows[f"n{name}"] = mesh.normals[:, axis]
+    if mesh.colors is not None:
+        for channel, name in enumerate(("red", "green", "blue")):
+            rows[name] = np.rint(255.0 * np.clip(mesh.colors[:, channel], 0.0, 1.0))
+    faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.faces
+    names = {"<f4": "float", "u1": "uchar"}
+    header = ["ply", "format binary_little_endian 1.0", "comment h3d-view", f"element vertex {len(rows)}"]
+    header += [f"property {names[code]} {name}" for name, code in fields]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    with replacing(path) as stream:
+        stream.write("\n".join(header).encode())
+        stream.write(rows.tobytes())
+        stream.write(faces.tobytes())
