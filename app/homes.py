@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from h3d.models.datasets import PosedImage, PosedImages
+from h3d.models.signed_distance import SignedDistanceField
 from h3d.models.training import Task
 from h3d.renderers.cameras import Camera
 
 from .workspace.scene import Asset, Home
 
 SNAP_DEGREES = 25.0
+MESH_UP = (0.0, 1.0, 0.0)  # as most mesh files have it
 AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
@@ -22,6 +24,8 @@ def home_of(task: Task[Any]) -> Home | None:
     dataset = getattr(task, "dataset", None)
     if isinstance(dataset, PosedImages):
         return _among_photos(dataset)
+    if task.model == "sdf":
+        return Home(up=MESH_UP)
     if task.model == "image":
         return Home(up=(0.0, -1.0, 0.0), direction=(0.0, 0.0, -1.0))
     return None
@@ -29,6 +33,8 @@ def home_of(task: Task[Any]) -> Home | None:
 
 def home_of_asset(asset: Asset) -> Home | None:
     """Where to look at what a file holds from, where the file says so."""
+    if isinstance(asset, SignedDistanceField):
+        return Home(up=MESH_UP)
     up = getattr(asset, "up", None)
     return None if up is None else Home(_triple(_levelled(np.array(up))))
 

@@ -103,7 +103,7 @@ def _check(path: Path, mesh: Mesh) -> None:
         raise FormatError(path, "vertices", "there are none", "fetch or export it again")
     if len(mesh.faces) == 0:
         raise FormatError(path, "faces", "there are none: it holds points only", "export it with its triangles")
-    bad = ~(np.abs(mesh.vertices) < LARGEST).all(axis=1)
+    bad = np.asarray(~(np.abs(mesh.vertices) < LARGEST).all(axis=1))
     if bad.any():
         rule = f"{int(bad.sum()):,} of {len(bad):,} are NaN, infinite or beyond {LARGEST:.0e}"
         raise FormatError(path, f"vertex {int(np.argmax(bad))}", f"positions must be finite, {rule}", REEXPORT)

@@ -48,9 +48,7 @@ class Mesh:
         """With the mean of the faces' normals at each vertex, weighted by their areas."""
         sums = np.stack(
             [
-                np.bincount(
-                    self.faces.ravel(), np.repeat(self.face_vectors[:, axis], 3), minlength=len(self.vertices)
-                )
+                np.bincount(self.faces.ravel(), np.repeat(self.face_vectors[:, axis], 3), minlength=len(self.vertices))
                 for axis in range(3)
             ],
             axis=1,
