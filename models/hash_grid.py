@@ -27,6 +27,7 @@ from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import GRID_CELLS, OccupancyGrid, RenderedRays
 from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, num_entries
 from h3d.renderers.mlp import mlp
+from h3d.renderers.threads import one_torch_thread
 
 from .field_view import WHOLE, FieldView
 from .formats.atomic import replacing
@@ -168,7 +169,9 @@ def cascades_of(aabb_scale: float) -> int:
 
 def occupancy(thickness: torch.Tensor) -> OccupancyGrid:  # [cascades, 128^3]
     """The cells above Instant-NGP's threshold: 0.01, or the mean of the innermost grid while that is lower."""
-    threshold = min(THICKNESS_THRESHOLD, float(thickness[0].clamp(min=0.0).mean()))
+    # On one thread: the last bits of a mean depend on how it is split, and cells at the threshold on the last bits.
+    with one_torch_thread():
+        threshold = min(THICKNESS_THRESHOLD, float(thickness[0].clamp(min=0.0).mean()))
     return OccupancyGrid.from_values(thickness, threshold)
 
 
