@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import safetensors.torch
@@ -27,6 +27,7 @@ from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import GRID_CELLS, OccupancyGrid, RenderedRays
 from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, num_entries
 from h3d.renderers.mlp import mlp
+from h3d.renderers.radiance import Radiance, RgbActivation
 from h3d.renderers.threads import one_torch_thread
 
 from .field_view import WHOLE, FieldView
@@ -40,7 +41,6 @@ DENSITY_FEATURES = 16
 FORMAT = "h3d hash grid field 1"
 
 Weights = tuple[torch.Tensor, ...]
-RgbActivation = Literal["logistic", "exponential"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +111,13 @@ class HashGridField:
     @cached_property
     def _grid(self) -> OccupancyGrid:
         return occupancy(self.thickness)
+
+    @property
+    def radiance(self) -> Radiance:
+        """All but the grid, as the kernel that renders it takes it."""
+        return Radiance(
+            self.encoding, self.table, self.density_weights, self.rgb_weights, self.aabb, self.rgb_activation
+        )
 
     def query(
         self,

@@ -6,6 +6,7 @@ another program the space whose unit cube is its box.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,12 +15,16 @@ import torch
 
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import SMALLEST_STEP, FieldOptions, OccupancyGrid, Query, RenderedRays, render_rays
+from h3d.renderers.radiance import Radiance, RadianceOptions, render_radiance
 from h3d.renderers.threads import one_torch_thread
 
 from .field_view import FieldView
 
-QUICK_STOP, QUICK_CONE = 1e-2, 1.0 / 256.0
-"""While the camera moves: rays end at 1 % of light, and steps grow with the distance in small scenes too."""
+SMALLEST_WEIGHT = 1e-4
+"""Samples of a ray that weigh less share a colour: not seen in eight bits."""
+QUICK_STOP, QUICK_STRIDE, QUICK_WEIGHT = 1e-2, 2.0, 5e-3
+"""While the camera moves: rays end at 1 % of light, steps are twice as long, and faint samples share a colour."""
+FAR = 1e9  # any distance in NGP units
 SLICE_STEPS = 16
 """A slice is as opaque as a sheet of the field that is this many of the smallest steps thick."""
 NORMAL_STEP = 1.0 / 256.0
@@ -44,6 +49,8 @@ class RadianceField(Protocol):
     def cone_angle(self) -> float: ...
     @property
     def grid(self) -> OccupancyGrid: ...
+    @property
+    def radiance(self) -> Radiance | None: ...  # as the kernel for hash-grid fields takes it; None = it cannot
     def query(
         self, positions: torch.Tensor, directions: torch.Tensor, *, level_mask: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
@@ -94,70 +101,95 @@ def look(
     cancel: CancelFlag | None,
 ) -> RenderedRays:
     """What the rays see; depth in NGP units, normals in NGP axes. Raises `Cancelled`."""
-    query, aabb = _query(field, view), _aabb(field, view)
     with one_torch_thread(), torch.no_grad():
         if view.slice_axis is not None:
-            return _slice(field, query, origins, directions, view, background)
+            return _slice(field, origins, directions, view, background)
         options = FieldOptions(
             background=background,
-            cone_angle=max(field.cone_angle, QUICK_CONE) if view.quick else field.cone_angle,
+            cone_angle=field.cone_angle,
+            stride=QUICK_STRIDE if view.quick else 1.0,
             stop_transmittance=max(view.stop_transmittance, QUICK_STOP) if view.quick else view.stop_transmittance,
             max_samples_per_ray=view.max_samples_per_ray,
         )
-        seen = render_rays(query, origins, directions, grid=field.grid, aabb=aabb, options=options, cancel=cancel)
-        if not view.normals:
-            return seen
-        return replace(seen, normals=_normals(query, origins, directions, seen))
+        spans = _spans(field, origins, directions, view)
+        if field.radiance is not None:
+            return _fused(field, field.radiance, origins, directions, spans, view, options, cancel)
+        query, aabb = _query(field, view), field.aabb
+        seen = render_rays(
+            query, origins, directions, grid=field.grid, aabb=aabb, spans=spans, options=options, cancel=cancel
+        )
+        return replace(seen, normals=_normals(query, origins, directions, seen) if view.normals else None)
+
+
+def _fused(
+    field: RadianceField,
+    radiance: Radiance,
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3]
+    spans: torch.Tensor | None,  # [R, 2]
+    view: FieldView,
+    options: FieldOptions,
+    cancel: CancelFlag | None,
+) -> RenderedRays:
+    """The same of a field that a kernel is there for."""
+    more = RadianceOptions(
+        level_mask=_levels(field, view),
+        density_threshold=view.density_threshold / field.ngp_scale,
+        smallest_weight=QUICK_WEIGHT if view.quick else SMALLEST_WEIGHT,
+        normals=view.normals,
+    )
+    return render_radiance(
+        radiance, origins, directions, grid=field.grid, spans=spans, options=options, radiance=more, cancel=cancel
+    )
 
 
 def _query(field: RadianceField, view: FieldView) -> Query:
-    """The field as the view shows it: levels left out, thin parts and what lies outside the box gone."""
-    cropped, threshold = _is_cropped(view), view.density_threshold / field.ngp_scale
-    low, high = (torch.from_numpy(corner).float() for corner in _box(field, view))
-    levels = view.level_mask & ((1 << field.levels) - 1)
-    world = torch.linalg.inv(field.ngp_from_world).float()
+    """The field as the view shows it: levels left out, thin parts gone."""
+    threshold, levels = view.density_threshold / field.ngp_scale, _levels(field, view)
 
     def query(positions: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         density, rgb = field.query(positions, directions, level_mask=levels)
-        if threshold > 0.0:
-            density = torch.where(density < threshold, 0.0, density)
-        if cropped:
-            placed = positions @ world[:3, :3].T + world[:3, 3]
-            density = torch.where(((placed >= low) & (placed <= high)).all(dim=1), density, 0.0)
-        return density, rgb
+        return torch.where(density < threshold, 0.0, density), rgb
 
     return query
 
 
-def _is_cropped(view: FieldView) -> bool:
-    return view.crop_low != (0.0, 0.0, 0.0) or view.crop_high != (1.0, 1.0, 1.0)
+def _levels(field: RadianceField, view: FieldView) -> int:
+    return view.level_mask & ((1 << field.levels) - 1)
 
 
-def _box(field: RadianceField, view: FieldView) -> np.ndarray:  # [2, 3] in the world
+def _spans(
+    field: RadianceField,
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3]
+    view: FieldView,
+) -> torch.Tensor | None:  # [R, 2]
+    """Where each ray is in the crop box, in NGP units; None where nothing is cropped."""
+    low, high = _crop(field, view)
+    if not bool(np.isfinite([low, high]).any()):
+        return None
+    world = torch.linalg.inv(field.ngp_from_world)
+    place = origins.double() @ world[:3, :3].T + world[:3, 3]
+    along = directions.double() @ world[:3, :3].T
+    near, far = torch.zeros(len(place), dtype=torch.float64), torch.full((len(place),), math.inf, dtype=torch.float64)
+    for axis in range(3):
+        walls = [(float(wall[axis]) - place[:, axis]) / along[:, axis] for wall in (low, high)]
+        # A ray along the wall, 0 / 0, is in the box.
+        near = torch.maximum(near, torch.minimum(*walls).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf))
+        far = torch.minimum(far, torch.maximum(*walls).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf))
+    return torch.stack([near, far.clamp(max=FAR)], dim=1).float()
+
+
+def _crop(field: RadianceField, view: FieldView) -> tuple[np.ndarray, np.ndarray]:  # [3], [3] in the world
+    """Corners of what is drawn. A side that lies on the bounds cuts nothing off: a large scene goes on beyond them."""
     low, high = field.bounds
-    return np.stack([low + (high - low) * np.array(view.crop_low), low + (high - low) * np.array(view.crop_high)])
-
-
-def _aabb(field: RadianceField, view: FieldView) -> torch.Tensor:  # [2, 3] in NGP space
-    """Where rays need to be marched: all of the field, or around the box."""
-    if not _is_cropped(view):
-        return field.aabb
-    low, high = _box(field, view)
-    corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, 3)
-    matrix = field.ngp_from_world.numpy()
-    placed = torch.from_numpy(corners @ matrix[:3, :3].T + matrix[:3, 3]).float()
-    margin = 1e-4
-    return torch.stack(
-        [
-            torch.maximum(placed.amin(dim=0) - margin, field.aabb[0]),
-            torch.minimum(placed.amax(dim=0) + margin, field.aabb[1]),
-        ]
-    )
+    share_low, share_high = np.array(view.crop_low), np.array(view.crop_high)
+    below = np.where(share_low > 0.0, low + (high - low) * share_low, -np.inf)
+    return below, np.where(share_high < 1.0, low + (high - low) * share_high, np.inf)
 
 
 def _slice(
     field: RadianceField,
-    query: Query,
     origins: torch.Tensor,  # [R, 3]
     directions: torch.Tensor,  # [R, 3]
     view: FieldView,
@@ -174,18 +206,24 @@ def _slice(
     away = directions @ normal
     t = ((point - origins) @ normal) / torch.where(away.abs() > 1e-6, away, 1e-6)
     positions = origins + t[:, None] * directions
-    inside = (t > 0) & ((positions >= field.aabb[0]) & (positions <= field.aabb[1])).all(dim=1)
+    inside = (t > 0) & _is_drawn(field, positions, view)
     rows = inside.nonzero()[:, 0]
     alpha, rgb, depth = torch.zeros(len(t)), torch.zeros(len(t), 3), torch.zeros(len(t))
-    density, color = query(positions[rows].contiguous(), directions[rows].contiguous())
+    density, color = _query(field, view)(positions[rows].contiguous(), directions[rows].contiguous())
     alpha[rows] = 1.0 - torch.exp(-density * (SLICE_STEPS * SMALLEST_STEP))
     rgb[rows], depth[rows] = color * alpha[rows, None], t[rows]
     rgb += (1.0 - alpha[:, None]) * torch.tensor(background)
-    normals = None
-    if view.normals:
-        facing = -torch.sign(away)[:, None] * normal
-        normals = facing * alpha[:, None]
+    normals = -torch.sign(away)[:, None] * normal * alpha[:, None] if view.normals else None
     return RenderedRays(rgb, alpha, depth, inside.to(torch.int32), normals=normals)
+
+
+def _is_drawn(field: RadianceField, positions: torch.Tensor, view: FieldView) -> torch.Tensor:  # [P, 3] -> [P] bool
+    """Which places of NGP space lie in the field and in the crop box."""
+    world = torch.linalg.inv(field.ngp_from_world)
+    placed = positions.double() @ world[:3, :3].T + world[:3, 3]
+    low, high = (torch.from_numpy(corner) for corner in _crop(field, view))
+    inside = (positions >= field.aabb[0]) & (positions <= field.aabb[1]) & (placed >= low) & (placed <= high)
+    return inside.all(dim=1)
 
 
 def _normals(

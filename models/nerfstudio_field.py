@@ -93,6 +93,11 @@ class NerfstudioField:
         return OccupancyGrid(self.bits, len(self.bits))
 
     @property
+    def radiance(self) -> None:
+        """Its networks and its space are not those that a kernel is there for."""
+        return None
+
+    @property
     def nbytes(self) -> int:
         tensors = (self.table, *self.density_weights, *self.rgb_weights, self.bits)
         return sum(t.numel() * t.element_size() for t in tensors)

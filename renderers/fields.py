@@ -29,6 +29,7 @@ MAX_CASCADES = 8
 SMALLEST_STEP = math.sqrt(3) / 1024
 """Length of a step where the cone has not opened it further."""
 MAX_CONE_ANGLE = 1.0
+MAX_STRIDE = 16.0
 
 Query = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Positions [P, 3] and unit directions [P, 3] to density [P] and rgb [P, 3]."""
@@ -88,6 +89,8 @@ class FieldOptions:
     """Growth of the steps with distance; 1/256 for scenes larger than the unit cube, 0 = even steps."""
     near: float = 0.0
     """Distance before which nothing is seen."""
+    stride: float = 1.0
+    """Length of the steps, in usual ones: 2 sees thin things less exactly, in half the samples."""
     max_samples_per_ray: int = 1024
     stop_transmittance: float = 1e-4
     """A ray that lets less than this through is finished, and counts as opaque."""
@@ -114,8 +117,8 @@ def march(
         Cancelled: `cancel` was set before it was done.
     """
     options = FieldOptions(cone_angle=cone_angle, near=near, max_samples_per_ray=max_samples_per_ray)
-    _check_options(options)
-    origins, directions = _checked_rays(origins, directions)
+    check_options(options)
+    origins, directions = checked_rays(origins, directions)
     if jitter is not None:
         jitter = torch.as_tensor(jitter).detach().to(torch.float32)
         check(jitter, "[R]", "jitter", {"R": len(origins)})
@@ -124,8 +127,8 @@ def march(
     return _twin().march(
         origins,
         directions,
-        _checked_grid(grid),
-        aabb=_checked_aabb(aabb),
+        checked_grid(grid),
+        aabb=checked_aabb(aabb),
         options=options,
         jitter=jitter,
         cancel=cancel,
@@ -169,6 +172,7 @@ def render_rays(
     *,
     grid: OccupancyGrid,
     aabb,  # [2, 3] low and high corner
+    spans=None,  # [R, 2] between which distances each ray sees anything; None = all along
     options: FieldOptions = FieldOptions(),
     cancel: CancelFlag | None = None,
 ) -> RenderedRays:
@@ -181,15 +185,16 @@ def render_rays(
         ValueError: an argument has a wrong shape or range, or `query` gave other shapes; the sentence says which.
         Cancelled: `cancel` was set before it was done.
     """
-    _check_options(options)
-    origins, directions = _checked_rays(origins, directions)
+    check_options(options)
+    origins, directions = checked_rays(origins, directions)
     with torch.inference_mode():
         return _twin().render_rays(
             query,
             origins,
             directions,
-            grid=_checked_grid(grid),
-            aabb=_checked_aabb(aabb),
+            grid=checked_grid(grid),
+            aabb=checked_aabb(aabb),
+            spans=checked_spans(spans, len(origins)),
             options=options,
             cancel=cancel,
         )
@@ -246,7 +251,7 @@ def _twin() -> Any:
     return import_module("h3d.renderers.cpu.fields")
 
 
-def _checked_rays(origins, directions) -> tuple[torch.Tensor, torch.Tensor]:
+def checked_rays(origins, directions) -> tuple[torch.Tensor, torch.Tensor]:
     """Both as float32 [R, 3]."""
     sizes: dict[str, int] = {}
     origins = torch.as_tensor(origins).detach().to(torch.float32)
@@ -264,7 +269,7 @@ def _checked_rays(origins, directions) -> tuple[torch.Tensor, torch.Tensor]:
     return origins, directions
 
 
-def _checked_grid(grid: OccupancyGrid) -> OccupancyGrid:
+def checked_grid(grid: OccupancyGrid) -> OccupancyGrid:
     _check_cascades(grid.cascades)
     check(grid.bits, f"[{grid.cascades}, {GRID_BYTES}]", "grid.bits", {})
     if grid.bits.dtype != torch.uint8:
@@ -272,12 +277,21 @@ def _checked_grid(grid: OccupancyGrid) -> OccupancyGrid:
     return grid
 
 
-def _checked_aabb(aabb) -> torch.Tensor:
+def checked_aabb(aabb) -> torch.Tensor:
     aabb = torch.as_tensor(aabb).detach().to(torch.float32)
     check(aabb, "[2, 3]", "aabb", {})
     if not bool((aabb[0] < aabb[1]).all() & torch.isfinite(aabb).all()):
         raise ValueError(f"aabb: {aabb.tolist()}; must be a finite low corner below a finite high corner")
     return aabb
+
+
+def checked_spans(spans, rays: int) -> torch.Tensor | None:
+    """As float32 [R, 2]."""
+    if spans is None:
+        return None
+    spans = torch.as_tensor(spans).detach().to(torch.float32)
+    check(spans, "[R, 2]", "spans", {"R": rays})
+    return spans
 
 
 def _check_cascades(cascades: int) -> None:
@@ -290,10 +304,12 @@ def _check_stop(stop: float) -> None:
         raise ValueError(f"stop_transmittance: {stop}; must be at least 0 and below 1")
 
 
-def _check_options(options: FieldOptions) -> None:
+def check_options(options: FieldOptions) -> None:
     _check_stop(options.stop_transmittance)
     if not 0 <= options.cone_angle <= MAX_CONE_ANGLE:
         raise ValueError(f"cone_angle: {options.cone_angle}; must be 0 to {MAX_CONE_ANGLE}, such as 1/256")
+    if not 1 <= options.stride <= MAX_STRIDE:
+        raise ValueError(f"stride: {options.stride}; must be 1 to {MAX_STRIDE}, in usual steps")
     if not 0 <= options.near < math.inf:
         raise ValueError(f"near: {options.near}; must be 0 or more")
     for name in ("max_samples_per_ray", "samples_per_query"):

@@ -54,8 +54,10 @@ def is_occupied(bits: np.ndarray, place: np.ndarray, size: float) -> bool:  # [c
     return bool(bits[cascade, index // 8] >> (index % 8) & 1)
 
 
-def march(origin, direction, bits, *, aabb, cone: float, near: float = 0.0, jitter: float = 0.0, most: int = 1024):
-    """The kept steps of one ray, [(t_start, t_end)]."""
+def march(
+    origin, direction, bits, *, aabb, cone: float, near: float = 0.0, jitter: float = 0.0, most: int = 1024, stride=1.0
+):
+    """The kept steps of one ray, [(t_start, t_end)]; `stride` usual ones each."""
     half = 2.0 ** (len(bits) - 2)
     enter, leave = near, math.inf
     for axis in range(3):
@@ -68,15 +70,15 @@ def march(origin, direction, bits, *, aabb, cone: float, near: float = 0.0, jitt
         enter, leave = max(enter, walls[0]), min(leave, walls[1])
     if not enter < leave:
         return []
-    kept, n = [], step_number(enter, cone) + jitter
+    kept, n = [], step_number(enter, cone) + jitter * stride
     while len(kept) < most:
-        t_start, t_end = step_begin(n, cone), step_begin(n + 1, cone)
+        t_start, t_end = step_begin(n, cone), step_begin(n + stride, cone)
         middle = 0.5 * (t_start + t_end)
         if middle >= leave:
             break
         if is_occupied(bits, origin + middle * direction, t_end - t_start):
             kept.append((t_start, t_end))
-        n += 1
+        n += stride
     return kept
 
 

@@ -184,6 +184,7 @@ NB_MODULE(_kernels, m) {
     bind_targets(m);
     bind_encoding(m);
     bind_fields(m);
+    bind_radiance(m);
     bind_adam(m);
     m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a);
     m.def("compiled_features", &compiled_features);

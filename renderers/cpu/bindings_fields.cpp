@@ -56,7 +56,7 @@ struct March {
 
     Rays rays() const {
         const size_t count = rows.has_value() ? rows->shape(0) : origins.shape(0);
-        return {origins.data(), directions.data(), nullptr, data_or_null(rows), static_cast<int64_t>(count)};
+        return {origins.data(), directions.data(), nullptr, nullptr, data_or_null(rows), static_cast<int64_t>(count)};
     }
 };
 
@@ -79,16 +79,18 @@ std::optional<March> march_rays(const Vectors& origins, const Vectors& direction
                                 const Array<const uint8_t, Any, Size<kGridBytes>>& bits, const MarchSettings& set,
                                 std::optional<Values> jitter, std::optional<Array<int32_t, Any>> steps,
                                 std::optional<Array<const int64_t, Any>> rows,
-                                uintptr_t cancel_address) {
+                                std::optional<Array<const float, Any, Size<2>>> spans, uintptr_t cancel_address) {
     const size_t count = origins.shape(0);
     require(directions.shape(0) == count && (!jitter.has_value() || jitter->shape(0) == count) &&
-                (!steps.has_value() || steps->shape(0) == count),
+                (!steps.has_value() || steps->shape(0) == count) &&
+                (!spans.has_value() || spans->shape(0) == count),
             "march: all arrays of rays must have as many rows as origins");
     std::optional<March> out;
     if (rows.has_value()) check_rows(*rows, count);
     out.emplace(March{origins, directions, rows, {}});
     Rays rays = out->rays();
     rays.jitter = data_or_null(jitter);
+    rays.spans = data_or_null(spans);
     const bool done = with_pool(cancel_address, [&](Pool& pool, const Cancel& cancel) {
         const Occupancy grid(bits.data(), static_cast<int>(bits.shape(0)));
         return march(rays, grid, set, data_or_null(steps), out->marched, pool, cancel);
@@ -195,12 +197,13 @@ void bind_fields(nb::module_& m) {
         .def_rw("aabb", &MarchSettings::aabb)
         .def_rw("cone_angle", &MarchSettings::cone_angle)
         .def_rw("near_plane", &MarchSettings::near_plane)
+        .def_rw("stride", &MarchSettings::stride)
         .def_rw("max_samples", &MarchSettings::max_samples);
     nb::class_<March>(m, "March")
         .def_prop_ro("total", [](const March& march) { return march.marched.total; })
         .def("write", &write_march);
     m.def("march", &march_rays, "origins"_a, "directions"_a, "bits"_a, "settings"_a, "jitter"_a.none(),
-          "steps"_a.none(), "rows"_a.none(), "cancel_address"_a);
+          "steps"_a.none(), "rows"_a.none(), "spans"_a.none(), "cancel_address"_a);
     m.def("composite", &composite_rays, "density"_a, "rgb"_a, "t_starts"_a, "t_ends"_a, "ray_starts"_a, "ray_counts"_a,
           "stop"_a, "sum_rgb"_a, "sum_alpha"_a, "sum_depth"_a, "transmittance"_a, "used"_a, "rows"_a.none(),
           "weights"_a.none(), "cancel_address"_a);

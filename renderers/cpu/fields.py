@@ -30,8 +30,8 @@ def march(
     cancel: CancelFlag | None,
 ) -> Samples:
     """All kept steps of the rays. Raises `Cancelled`."""
-    settings = _march_settings(aabb, options, options.max_samples_per_ray)
-    return _march(_ready(origins), _ready(directions), _ready(grid.bits), settings, cancel or NEVER, jitter=jitter)
+    settings = march_settings(aabb, options, options.max_samples_per_ray)
+    return _march(ready(origins), ready(directions), ready(grid.bits), settings, cancel or NEVER, jitter=jitter)
 
 
 def composite(
@@ -56,26 +56,27 @@ def render_rays(
     *,
     grid: OccupancyGrid,
     aabb: torch.Tensor,  # [2, 3]
+    spans: torch.Tensor | None,  # [R, 2]
     options: FieldOptions,
     cancel: CancelFlag | None,
 ) -> RenderedRays:
     """What the rays see of a field, in rounds. Raises `Cancelled`."""
     cancel = cancel or NEVER
-    rays = (_ready(origins), _ready(directions), _ready(grid.bits))
+    rays = (ready(origins), ready(directions), ready(grid.bits))
     sums = RaySums.begin(len(origins))
     # In numpy: a round's few thousand rays are too little work for torch's threads.
     steps = np.zeros(len(origins), dtype=np.int32)
     # Each ray to its first sample: most rays of a picture end here.
-    _march(*rays, _march_settings(aabb, options, 0), cancel, steps=steps)
+    _march(*rays, march_settings(aabb, options, 0), cancel, steps=steps, spans=spans)
     waiting = np.flatnonzero(steps >= 0)
     per_round = _samples_per_round(options)
-    settings = _march_settings(aabb, options, per_round)
+    settings = march_settings(aabb, options, per_round)
     room = _empty_samples(options.samples_per_query)
     live = waiting[:0]
     while len(live) + len(waiting) > 0:
         fresh = options.samples_per_query // per_round - len(live)
         live, waiting = np.concatenate([live, waiting[:fresh]]), waiting[fresh:]
-        samples = _march(*rays, settings, cancel, steps=steps, rows=live, room=room)
+        samples = _march(*rays, settings, cancel, steps=steps, rows=live, spans=spans, room=room)
         density, rgb = _asked(query, samples)
         sums.blend(density, rgb, samples, options.stop_transmittance, cancel, rows=live)
         unfinished = (steps[live] >= 0) & (sums.transmittance.numpy()[live] >= options.stop_transmittance)
@@ -146,7 +147,7 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, density: torch.Tensor, rgb: torch.Tensor, samples: Samples, stop: float) -> Any:
-        density, rgb = _ready(density), _ready(rgb)
+        density, rgb = ready(density), ready(rgb)
         sums = RaySums.begin(len(samples.ray_starts))
         weights = torch.empty_like(density)
         sums.blend(density, rgb, samples, stop, NEVER, weights=weights)
@@ -161,12 +162,12 @@ class _Composite(torch.autograd.Function):
         density, rgb, weights, transmittance, counts = ctx.saved_tensors
         rays = len(transmittance)
         shapes = ((rays, 3), (rays,), (rays,))
-        of_sums = [torch.zeros(s) if g is None else _ready(g) for g, s in zip(of[:3], shapes, strict=True)]
+        of_sums = [torch.zeros(s) if g is None else ready(g) for g, s in zip(of[:3], shapes, strict=True)]
         to_density, to_rgb = torch.empty_like(density), torch.empty_like(rgb)
         kernels().composite_backward(
             *_packed(density, rgb, ctx.samples),
             *(a.numpy() for a in (weights, transmittance, counts, *of_sums)),
-            of_weights=None if of[3] is None else _ready(of[3]).numpy(),
+            of_weights=None if of[3] is None else ready(of[3]).numpy(),
             to_density=to_density.numpy(),
             to_rgb=to_rgb.numpy(),
         )
@@ -176,22 +177,23 @@ class _Composite(torch.autograd.Function):
 def pack_bits(values: torch.Tensor, threshold: float) -> torch.Tensor:  # [cascades, 128^3]
     """Bits of the cells above the threshold, pooled into the coarser cascades."""
     bits = torch.empty(len(values), GRID_BYTES, dtype=torch.uint8)
-    kernels().pack_bits(_ready(values).numpy(), threshold, bits.numpy())
+    kernels().pack_bits(ready(values).numpy(), threshold, bits.numpy())
     return bits
 
 
 def cell_centers(indices: torch.Tensor, cascade: int, jitter: torch.Tensor | None) -> torch.Tensor:  # [P], [P, 3]
     """A point in each cell."""
     centers = torch.empty(len(indices), 3)
-    offsets = None if jitter is None else _ready(jitter).numpy()
-    kernels().cell_centers(_ready(indices).numpy(), cascade, offsets, centers.numpy())
+    offsets = None if jitter is None else ready(jitter).numpy()
+    kernels().cell_centers(ready(indices).numpy(), cascade, offsets, centers.numpy())
     return centers
 
 
-def _march_settings(aabb: torch.Tensor, options: FieldOptions, max_samples: int) -> Any:
+def march_settings(aabb: torch.Tensor, options: FieldOptions, max_samples: int) -> Any:
     settings = kernels().MarchSettings()
     settings.aabb = aabb.flatten().tolist()
     settings.cone_angle, settings.near_plane, settings.max_samples = options.cone_angle, options.near, max_samples
+    settings.stride = options.stride
     return settings
 
 
@@ -205,6 +207,7 @@ def _march(
     jitter: torch.Tensor | None = None,  # [R]
     steps: np.ndarray | None = None,  # [R] int32, moved on
     rows: np.ndarray | None = None,  # [R'] int64, the rays to march; None = all
+    spans: torch.Tensor | None = None,  # [R, 2] where each ray is marched; None = all along
     room: tuple[torch.Tensor, ...] | None = None,  # Where to write; None = new arrays
 ) -> Samples:
     marched = kernels().march(
@@ -212,9 +215,10 @@ def _march(
         directions.numpy(),
         bits.numpy(),
         settings,
-        jitter=None if jitter is None else _ready(jitter).numpy(),
+        jitter=None if jitter is None else ready(jitter).numpy(),
         steps=steps,
         rows=rows,
+        spans=None if spans is None else ready(spans).numpy(),
         cancel_address=cancel.address,
     )
     if marched is None:
@@ -236,13 +240,13 @@ def _asked(query: Query, samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
     sizes = {"P": len(samples.positions)}
     check(density, "[P]", "density from query", sizes)
     check(rgb, "[P, 3]", "rgb from query", sizes)
-    return _ready(density.float()), _ready(rgb.float())
+    return ready(density.float()), ready(rgb.float())
 
 
 def _packed(density: torch.Tensor, rgb: torch.Tensor, samples: Samples) -> tuple[Any, ...]:
     runs = (samples.ray_starts.to(torch.int64), samples.ray_counts.to(torch.int64))
     arrays = (density, rgb, samples.t_starts.float(), samples.t_ends.float(), *runs)
-    return tuple(_ready(array).numpy() for array in arrays)
+    return tuple(ready(array).numpy() for array in arrays)
 
 
 def _mean_depth(moment: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:  # [R], [R]
@@ -250,6 +254,6 @@ def _mean_depth(moment: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:  # [
     return torch.where(seen, moment / torch.where(seen, alpha, 1.0), 0.0)
 
 
-def _ready(array: torch.Tensor) -> torch.Tensor:
+def ready(array: torch.Tensor) -> torch.Tensor:
     """As the kernels can read it; a copy only where it must be one."""
     return array.detach().cpu().contiguous()

@@ -27,7 +27,7 @@ def hash_encode(
     return _HashEncode.apply(positions, table, config, level_mask)  # type: ignore[reportReturnType]
 
 
-def _grid(config: HashGridConfig, level_mask: int) -> Any:
+def level_grid(config: HashGridConfig, level_mask: int) -> Any:
     """The kernels' view of the levels."""
     levels = layout(config)
     return kernels().HashGrid(
@@ -47,7 +47,7 @@ class _HashEncode(torch.autograd.Function):
     def forward(ctx: Any, positions: torch.Tensor, table: torch.Tensor, config: HashGridConfig, level_mask: int):
         positions, table = positions.detach().contiguous(), table.detach().contiguous()
         out = empty(positions.shape[0], config.width)
-        kernels().hash_encode(_grid(config, level_mask), positions.numpy(), table.numpy(), out.numpy())
+        kernels().hash_encode(level_grid(config, level_mask), positions.numpy(), table.numpy(), out.numpy())
         ctx.save_for_backward(positions, table)
         ctx.options = (config, level_mask)
         return out
@@ -56,7 +56,7 @@ class _HashEncode(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> Any:  # type: ignore[reportIncompatibleMethodOverride]
         positions, table = ctx.saved_tensors
-        grid, grad_out = _grid(*ctx.options), grad_outputs[0].contiguous().numpy()
+        grid, grad_out = level_grid(*ctx.options), grad_outputs[0].contiguous().numpy()
         grad_positions = grad_table = None
         if ctx.needs_input_grad[0]:
             grad_positions = torch.empty_like(positions)

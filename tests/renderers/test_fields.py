@@ -66,6 +66,33 @@ def test_the_kept_steps_are_those_of_a_walk_over_all_steps(cascades, cone, seed)
         assert (samples.directions[rows].numpy() == directions[ray]).all()
 
 
+@pytest.mark.parametrize(("cascades", "cone"), [(1, 0.0), (3, 1 / 256), (8, 1 / 64)])
+def test_longer_steps_are_so_many_usual_ones(cascades, cone):
+    grid, side, stride = blobs(1, cascades), 2.0 ** (cascades - 1), 2.5
+    origins, directions = rays_through(3, 10, distance=0.8 * side, spread=0.4 * side)
+    options = FieldOptions(cone_angle=cone, stride=stride, stop_transmittance=0.0)
+    asked = []
+
+    def query(positions, directions):
+        asked.append(positions.clone())
+        return torch.zeros(len(positions)), torch.zeros(len(positions), 3)
+
+    expected = 0
+    for ray in range(10):
+        place, along, aabb = origins[ray].astype(float), directions[ray].astype(float), np.array(box(side))
+        steps = reference.march(place, along, grid.bits.numpy(), aabb=aabb, cone=cone, stride=stride)
+        expected += len(steps)
+        asked.clear()
+        seen = render_rays(
+            query, origins[ray : ray + 1], directions[ray : ray + 1], grid=grid, aabb=box(side), options=options
+        )
+        assert int(seen.counts) == len(steps)
+        if len(steps) > 0:
+            places = place + np.mean(steps, axis=1, keepdims=True) * along
+            np.testing.assert_allclose(torch.cat(asked).numpy(), places, atol=1e-5)
+    assert expected > 30
+
+
 def test_samples_are_packed_ray_after_ray():
     origins, directions = rays_through(3, 500, distance=2.0, spread=1.2)
     samples = march(origins, directions, blobs(3, 1), aabb=UNIT, cone_angle=0.0)
