@@ -144,7 +144,7 @@ def _format_of(path: Path) -> FieldFormat | None:
     if named is not None or not path.is_file():
         return named
     with open(path, "rb") as file:
-        start = file.read(64)
+        start = file.read(1 << 12)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
         return _OURS
     if start.startswith(b"PK\x03\x04") and torch_zip.is_torch_zip(path):

@@ -230,8 +230,9 @@ def check_field(path: Path, field: NerfstudioField) -> None:
         if not fits or any(w.shape[1] != size for w, size in zip(weights, sizes, strict=False)):
             shapes = [list(w.shape) for w in weights]
             raise FormatError(path, name, f"the matrices {shapes} do not lead from {first} to {last} values", DAMAGED)
-    for name in _ARRAYS:
-        if not bool(torch.isfinite(getattr(field, name)).all()):
+    arrays = {name: [getattr(field, name)] for name in _ARRAYS} | {name: getattr(field, name) for name in _NETWORKS}
+    for name, tensors in arrays.items():
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             raise FormatError(path, name, "a value is not finite", "the training went astray: take an earlier step")
     if not 0.0 <= field.cone_angle <= MAX_CONE_ANGLE:
         raise FormatError(path, "cone_angle", f"is {field.cone_angle}, must be 0 to {MAX_CONE_ANGLE}", DAMAGED)

@@ -39,6 +39,7 @@ from .ingp_schema import (
     DirectionConfig,
     NetworkConfig,
     Root,
+    Triple,
     dataset_facts,
     foreign_keys,
     read_root,
@@ -79,6 +80,7 @@ def read(path: Path) -> HashGridField:
         thickness=thickness,
         aabb=aabb,
         ngp_from_world=torch.from_numpy(_space_matrix(path, facts)),
+        up=_up(foreign, facts),
         remark=_remark(foreign, facts, aabb, explored),
         rgb_activation="exponential" if facts.is_hdr else "logistic",
         foreign=foreign,
@@ -174,8 +176,9 @@ def _parameters(
         rule = f"holds {snapshot.n_params:,}, its configuration needs {needed:,} ({grid:,} of them in the grid)"
         raise FormatError(path, "parameters", rule, DAMAGED)
     flat = np.frombuffer(snapshot.params_binary, kind).astype(np.float32)
-    if not np.isfinite(flat.sum(dtype=np.float64)):
-        first = int(np.argmin(np.isfinite(flat)))
+    finite = np.isfinite(flat)
+    if not finite.all():
+        first = int(np.argmin(finite))
         rule = f"parameter {first:,} is {flat[first]}"
         raise FormatError(path, "parameters", rule, "the training went astray: save an earlier step")
     vector = torch.from_numpy(flat)
@@ -241,6 +244,17 @@ def _space_matrix(path: Path, facts: DatasetFacts) -> np.ndarray:  # [4, 4]
     matrix = np.diag([facts.scale, facts.scale, facts.scale, 1.0])
     matrix[:3, 3] = facts.offset
     return matrix
+
+
+def _up(foreign: dict[str, Any], facts: DatasetFacts) -> Triple:
+    """Which way is up in the world; instant-ngp's +y of NGP space where the file does not say."""
+    try:
+        x, y, z = msgspec.convert(foreign.get("snapshot.up_dir"), Triple)
+    except msgspec.ValidationError:
+        x, y, z = 0.0, 1.0, 0.0
+    if (x, y, z) == (0.0, 0.0, 0.0):
+        y = 1.0
+    return (x, y, z) if facts.from_mitsuba else (z, x, y)
 
 
 def _remark(foreign: dict[str, Any], facts: DatasetFacts, aabb: torch.Tensor, explored: bool) -> str:

@@ -68,8 +68,12 @@ def _root(path: Path, field: HashGridField) -> dict[str, Any]:
         "aabb": {"min": field.aabb[0].tolist(), "max": field.aabb[1].tolist()},
     }
     root["snapshot"]["nerf"]["aabb_scale"] = side
+    space = _space(path, field)
+    x, y, z = field.up
+    up = [x, y, z] if space["from_mitsuba"] else [y, z, x]
+    root["snapshot"]["up_dir"] = up
     hdr = field.rgb_activation == "exponential"
-    root["snapshot"]["nerf"]["dataset"] |= _space(path, field) | {"aabb_scale": side, "is_hdr": hdr}
+    root["snapshot"]["nerf"]["dataset"] |= space | {"aabb_scale": side, "is_hdr": hdr, "up": up}
     return root
 
 

@@ -58,9 +58,9 @@ class _Checkpoint:
     def number(self, buffer: str, setting: str, usual: int) -> int:
         """A size from a buffer of the field, else from config.yml, else the usual one."""
         if self.has(buffer):
-            return int(self.load(buffer))
+            return int(self.load(buffer).to(torch.int64))
         text = self.settings.get(setting, "")
-        return int(text) if text.isdigit() else usual
+        return int(text) if text.isdecimal() and len(text) < 10 else usual
 
 
 def read(path: Path) -> NerfstudioField:
@@ -124,7 +124,7 @@ def _density_part(checkpoint: _Checkpoint) -> tuple[HashGridConfig, torch.Tensor
 
     def config(indexing: Any, features: Any) -> HashGridConfig:
         try:
-            scale = per_level_scale(BASE_RESOLUTION, finest, levels)
+            scale = per_level_scale(BASE_RESOLUTION, max(finest, 1), max(levels, 1))
             return HashGridConfig(
                 levels=levels, features=features, log2_table_size=size, per_level_scale=scale, indexing=indexing
             )

@@ -9,6 +9,7 @@ Source: the pickle protocol as Python's pickletools documents it; the layout of 
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import pickletools
@@ -23,8 +24,8 @@ import torch
 
 from .errors import DAMAGED, FormatError
 
-LARGEST_PICKLE = 32 << 20
-MOST_INSTRUCTIONS = 4 << 20
+LARGEST_PICKLE = 8 << 20
+"""That of a model with its optimiser has some 100 KB."""
 HOSTILE = "it is no plain checkpoint: do not load it with torch.load either"
 
 _STORAGES = {
@@ -40,6 +41,10 @@ _IGNORED = {
     "torch.Size", "torch.device",
 }  # fmt: skip
 """Names whose values no reader here has a use for: single numbers of schedulers and the like."""
+
+
+_NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
+"""What zipfile raises for files that are none, or damaged."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def is_torch_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except _NO_ZIP:
         return False
 
 
@@ -131,8 +136,15 @@ def _entry(path: Path, name: str, most: int, *, required: bool = True) -> bytes:
                 rule = f"has {info.file_size:,} bytes, must be stored plain with at most {most:,}"
                 raise FormatError(path, name, rule, DAMAGED)
             return archive.read(info)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError) as error:
+    except FormatError:
+        raise
+    except _NO_ZIP as error:
         raise FormatError(path, "zip", str(error) or type(error).__name__, DAMAGED) from error
+    except OSError as error:
+        # A place before the file's beginning, which the zip's own table can name.
+        if error.errno == errno.EINVAL:
+            raise FormatError(path, "zip", "its table points outside the file", DAMAGED) from error
+        raise
 
 
 class _Mark:
@@ -150,11 +162,11 @@ class _Machine:
     def run(self, pickle: bytes) -> Any:
         """The value on the stack when the pickle stops."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(pickle))):
+            for opcode, argument, _ in pickletools.genops(io.BytesIO(pickle)):
                 if opcode.name == "STOP":
                     return self.stack.pop()
                 step = _STEPS.get(opcode.name)
-                if step is None or count > MOST_INSTRUCTIONS:
+                if step is None:
                     rule = f"has the instruction {opcode.name}, which no plain checkpoint has"
                     raise FormatError(self.path, "data.pkl", rule, HOSTILE)
                 step(self, argument)

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from balls import ball
 from program import running_program
+from snapshot_files import snapshot, write_snapshot
 
+from h3d.app.cli import convert, info
 from h3d.models import formats
 from h3d.renderers.cameras import camera_to_json, look_at
 
@@ -113,3 +115,18 @@ def test_a_scene_that_is_missing_is_a_sentence_before_anything_is_served(tmp_pat
     )
     assert done.returncode == 1
     assert "none.ply" in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_a_snapshot_is_described_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = write_snapshot(tmp_path / "fox.ingp", snapshot())
+    info(source)
+    told = capsys.readouterr().out
+    for text in ("instant-ngp snapshot (gzip)", "radiance field", "4 levels of 2 features", "occupied", "35000 steps"):
+        assert text in told, text
+    convert(source, tmp_path / "fox.safetensors")
+    convert(tmp_path / "fox.safetensors", tmp_path / "back.msgpack")
+    assert "back.msgpack: radiance field" in capsys.readouterr().out
+    info(tmp_path / "back.msgpack")
+    assert "instant-ngp snapshot (plain)" in capsys.readouterr().out
+    with pytest.raises(formats.FormatError, match="a field is not written as .ply"):
+        convert(source, tmp_path / "fox.ply")
