@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-ALBEDO = np.array([0.68, 0.63, 0.58], np.float32)  # linear
-SKY, LAMP, KEY, GLOSS = 0.34, 0.30, 0.62, 0.06
+ALBEDO = np.array([0.76, 0.71, 0.66], np.float32)  # linear
+SKY, LAMP, KEY, GLOSS = 0.36, 0.34, 0.72, 0.05
 """Shares of the light: from above, from the eye, from the key light, and what of that is mirrored."""
 GLOSS_POWER = 24
 OCCLUSION_REACHES = (0.015, 0.04, 0.1)
@@ -35,7 +35,8 @@ def clay(
     key = key_light(up)
     towards_key = np.maximum(normals @ key, 0.0)
     halfway = key - directions
-    halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
+    # Straight into the key light there is no halfway: nothing is mirrored then.
+    halfway /= np.maximum(np.linalg.norm(halfway, axis=1, keepdims=True), 1e-6)
     gloss = np.maximum((normals * halfway).sum(axis=1), 0.0) ** GLOSS_POWER * (towards_key > 0.0)
     lamp = np.maximum(-(normals * directions).sum(axis=1), 0.0)
     sky = 0.5 + 0.5 * normals @ up

@@ -25,17 +25,20 @@ POINTS_AT_ONCE = 1 << 16
 FREE_STEPS = 64
 """Steps through free cells between two questions to the field, at most."""
 
+PATIENCE = 8
+"""Steps after which a ray is content with twice the distance."""
+
 
 @dataclass(frozen=True)
 class TracingOptions:
     """How exactly to look."""
 
     arrived: float = 2e-4
-    """A ray this near to the surface has met it."""
+    """A ray this near to the surface has met it; one that grazes along it is content with more, step by step."""
     step_scale: float = 0.95
     """Share of the distance that a step goes."""
-    max_steps: int = 96
-    """Questions to the field that a ray may cost; one that still has not arrived is taken to pass by."""
+    max_steps: int = 64
+    """Questions to the field that a ray may cost; one that is still under way grazes, and is taken to have arrived."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +95,18 @@ def trace_spheres(
     cut = (side < 0.0) & (spans[:, 0] > 0.0)
     met[cut] = CUT
     rows = rows[~cut[rows]]
-    for _ in range(options.max_steps):
+    for step in range(options.max_steps):
         rows = _through_free_space(rows, t, origins, directions, spans, clearance)
         if len(rows) == 0:
             break
         # An eye inside looks at the surface from behind; a step that went too far is taken back.
         ahead = side[rows] * _asked(distance, origins[rows] + t[rows, None] * directions[rows], cancel)
         counts[rows] += 1
-        arrived = np.abs(ahead) < options.arrived
+        arrived = np.abs(ahead) < options.arrived * (1.0 + step / PATIENCE)
         met[rows[arrived]] = SURFACE
         t[rows] += np.where(arrived, ahead, options.step_scale * ahead)
         rows = rows[~arrived & (t[rows] < spans[rows, 1])]
+    met[rows] = SURFACE
     return Traced(t, met, counts)
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import fields, frames, memory, peer_gsplat, peer_gsply, peer_nerfstudio, peer_viser, program, reading
+from . import (
+    fields,
+    frames,
+    memory,
+    peer_gsplat,
+    peer_gsply,
+    peer_nerfstudio,
+    peer_viser,
+    program,
+    reading,
+    signed_distance,
+)
 from .metrics import Effort, Metric
 
 
@@ -29,6 +40,7 @@ WORKLOADS = (
     Workload(("viewer/training",), fields.watched),
     Workload(("formats/read",), reading.formats_read),
     Workload(("memory",), memory.bytes_per_gaussian),
+    Workload(("sdf/train/armadillo", "sdf/frame/armadillo"), signed_distance.armadillo),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),

@@ -1,7 +1,8 @@
-"""A plain coloured point cloud in a .ply: each point becomes a small isotropic Gaussian.
+"""A plain coloured point cloud in a .ply: read, each point becomes a small isotropic Gaussian.
 
 Its standard deviation is half the mean distance to its three nearest neighbours, so that a surface closes without
-blurring; lone points are held to a multiple of the median. The reader says in `remark` that it did so.
+blurring; lone points are held to a multiple of the median. The reader says in `remark` that it did so. What is written
+is points as they are, for any program.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from h3d.models.gaussians import Gaussians
 from h3d.renderers.harmonics import rgb_to_dc
 
+from .atomic import replacing
 from .errors import FormatError
 from .ply_header import Element, blocks, read_header, require_size
 from .rows import checked, logit
@@ -64,6 +66,44 @@ def read(path: Path) -> Gaussians:
         sh=rgb_to_dc(rgb)[:, None],
         remark=f"a plain point cloud, shown as small round Gaussians{'' if colors else ' in grey (it has no colours)'}",
     )
+
+
+def write(
+    path: Path,
+    points: np.ndarray,  # [P, 3]
+    *,
+    colors: np.ndarray | None = None,  # [P, 3] sRGB in [0, 1]
+    normals: np.ndarray | None = None,  # [P, 3]
+) -> None:
+    """Points as a .ply; whole or not at all."""
+    declared, rows = vertex_rows(points, colors, normals)
+    with replacing(path) as stream:
+        stream.write("\n".join([*PLY_START, *declared, "end_header", ""]).encode())
+        stream.write(rows.tobytes())
+
+
+PLY_START = ("ply", "format binary_little_endian 1.0", "comment h3d-view")
+
+
+def vertex_rows(
+    points: np.ndarray,  # [P, 3]
+    colors: np.ndarray | None,  # [P, 3] sRGB in [0, 1]
+    normals: np.ndarray | None,  # [P, 3]
+) -> tuple[list[str], np.ndarray]:
+    """The header's lines of element vertex, and its rows: float32 positions and normals, colours in bytes."""
+    columns = [(axis, "<f4") for axis in "xyz"]
+    columns += [] if normals is None else [(f"n{axis}", "<f4") for axis in "xyz"]
+    columns += [] if colors is None else [(name, "u1") for name in _COLOR_NAMES[0]]
+    rows = np.empty(len(points), columns)
+    for axis, name in enumerate("xyz"):
+        rows[name] = points[:, axis]
+        if normals is not None:
+            rows[f"n{name}"] = normals[:, axis]
+    if colors is not None:
+        for channel, name in enumerate(_COLOR_NAMES[0]):
+            rows[name] = np.rint(255.0 * np.clip(colors[:, channel], 0.0, 1.0))
+    names = {"<f4": "float", "u1": "uchar"}
+    return [f"element vertex {len(rows)}", *(f"property {names[code]} {name}" for name, code in columns)], rows
 
 
 def point_sizes(means: np.ndarray) -> np.ndarray:  # [N, 3] -> [N] float32

@@ -72,6 +72,8 @@ class MeshDistance:
             NoInside: it encloses nothing, or rays from the same point disagree about too much of the space.
         """
         low, high = self.mesh.bounds
+        margin = 0.05 * float((high - low).max())  # A flat sheet too has space about it.
+        low, high = low - margin, high + margin
         draws = np.random.default_rng(0)
         points = (low + (high - low) * draws.random((PROBES, 3))).astype(np.float32)
         turned = draws.normal(size=(8, 3))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from h3d.models.formats import point_cloud
 from h3d.models.formats.atomic import replacing
 from h3d.models.formats.errors import DAMAGED, REEXPORT, FormatError
 from h3d.models.formats.ply_header import MAGIC as PLY_MAGIC
@@ -20,6 +21,9 @@ from .mesh import Mesh
 
 READABLE = (".obj", ".ply", ".stl", ".off", ".glb")
 WRITABLE = (".obj", ".ply")
+LARGEST = 1e12
+"""Coordinates beyond this count as not finite: they come from damaged files."""
+_ONE_OF = f"give one of {', '.join(READABLE)}"
 
 
 def is_mesh(path: Path) -> bool:
@@ -30,7 +34,7 @@ def is_mesh(path: Path) -> bool:
     if suffix != ".ply":
         return True
     try:
-        return _ply_has_faces(path)
+        return _ply_faces(path) > 0
     except (FormatError, OSError):
         return False
 
@@ -72,30 +76,31 @@ def write(path: Path, mesh: Mesh) -> None:
         _write_ply(path, mesh)
 
 
-_ONE_OF = f"give one of {', '.join(READABLE)}"
-
-
 def _read_by_open3d(path: Path) -> Mesh:
     if path.suffix.lower() == ".ply":
         with open(path, "rb") as file:
             start = file.read(4)
         if not start.startswith(PLY_MAGIC):
             raise FormatError(path, "first bytes", f"starts with {start!r}, which no PLY file does", _ONE_OF)
-        if not _ply_has_faces(path):
+        if _ply_faces(path) == 0:
             raise FormatError(path, "header", "has no faces: it holds splats or points", "open it as a scene")
+    declared = _ply_faces(path) if path.suffix.lower() == ".ply" else 0
     library = open3d()
     found = library.io.read_triangle_mesh(str(path))
     vertices = np.asarray(found.vertices, np.float64).copy()
     faces = np.asarray(found.triangles, np.int32).copy()
     if len(vertices) == 0 and len(faces) == 0:
         raise FormatError(path, "file", f"cannot be read as {path.suffix.lower()}, or holds nothing", DAMAGED)
+    if len(faces) < declared:
+        raise FormatError(path, "faces", f"declares {declared:,} of them, {len(faces):,} can be read", DAMAGED)
     colors = np.asarray(found.vertex_colors, np.float32).copy()
     return Mesh(vertices, faces, colors if len(colors) == len(vertices) else None)
 
 
-def _ply_has_faces(path: Path) -> bool:
+def _ply_faces(path: Path) -> int:
+    """As many as the header declares."""
     faces = read_header(path).element("face")
-    return faces is not None and faces.count > 0
+    return 0 if faces is None else faces.count
 
 
 def _check(path: Path, mesh: Mesh) -> None:
@@ -103,9 +108,9 @@ def _check(path: Path, mesh: Mesh) -> None:
         raise FormatError(path, "vertices", "there are none", "fetch or export it again")
     if len(mesh.faces) == 0:
         raise FormatError(path, "faces", "there are none: it holds points only", "export it with its triangles")
-    bad = np.asarray(~(np.abs(mesh.vertices) < LARGEST).all(axis=1))
+    bad = np.logical_not((np.abs(mesh.vertices) < LARGEST).all(axis=1))
     if bad.any():
-        rule = f"{int(bad.sum()):,} of {len(bad):,} are NaN, infinite or beyond {LARGEST:.0e}"
+        rule = f"{int(bad.sum()):,} of {len(mesh.vertices):,} are NaN, infinite or beyond {LARGEST:.0e}"
         raise FormatError(path, f"vertex {int(np.argmax(bad))}", f"positions must be finite, {rule}", REEXPORT)
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         rule = f"they name vertex {int(mesh.faces.max())}, there are {len(mesh.vertices):,}"
@@ -114,28 +119,13 @@ def _check(path: Path, mesh: Mesh) -> None:
         raise FormatError(path, "faces", "all are without area: the mesh is a point or a line", REEXPORT)
 
 
-LARGEST = 1e12
-
-
 def _write_ply(path: Path, mesh: Mesh) -> None:
-    """Binary little-endian: float32 positions (and normals), colours in bytes, as every program reads them."""
-    fields = [(axis, "<f4") for axis in "xyz"]
-    fields += [] if mesh.normals is None else [(f"n{axis}", "<f4") for axis in "xyz"]
-    fields += [] if mesh.colors is None else [(name, "u1") for name in ("red", "green", "blue")]
-    rows = np.empty(len(mesh.vertices), fields)
-    for axis, name in enumerate("xyz"):
-        rows[name] = mesh.vertices[:, axis]
-        if mesh.normals is not None:
-            rows[f"n{name}"] = mesh.normals[:, axis]
-    if mesh.colors is not None:
-        for channel, name in enumerate(("red", "green", "blue")):
-            rows[name] = np.rint(255.0 * np.clip(mesh.colors[:, channel], 0.0, 1.0))
+    """Binary little-endian, as every program reads it."""
+    declared, rows = point_cloud.vertex_rows(mesh.vertices, mesh.colors, mesh.normals)
     faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.faces
-    names = {"<f4": "float", "u1": "uchar"}
-    header = ["ply", "format binary_little_endian 1.0", "comment h3d-view", f"element vertex {len(rows)}"]
-    header += [f"property {names[code]} {name}" for name, code in fields]
-    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    header = [*point_cloud.PLY_START, *declared, f"element face {len(faces)}"]
+    header += ["property list uchar int vertex_indices", "end_header", ""]
     with replacing(path) as stream:
         stream.write("\n".join(header).encode())
         stream.write(rows.tobytes())

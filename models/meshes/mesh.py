@@ -64,10 +64,12 @@ class Mesh:
         # Adding 0 makes -0 into 0: the two are one place.
         rows = np.ascontiguousarray(self.vertices + 0.0).view([("", np.float64)] * 3).ravel()
         _, first, place = np.unique(rows, return_index=True, return_inverse=True)
-        faces = place.reshape(-1)[self.faces]
-        a, b, c = faces.T
-        faces = faces[(a != b) & (b != c) & (c != a)]
-        return self._of(first, faces)
+        return self._of(first, place.reshape(-1)[self.faces]).without_idle()
+
+    def without_idle(self) -> Mesh:
+        """Without faces that name a vertex twice, and vertices that no face names."""
+        a, b, c = self.faces.T
+        return self._of(np.arange(len(self.vertices)), self.faces[(a != b) & (b != c) & (c != a)])
 
     def largest_component(self) -> Mesh:
         """The faces that hang together and have the most area; of a field, what is left without floating crumbs."""
@@ -112,14 +114,6 @@ def open_edges(mesh: Mesh) -> int:
     return int(((uses != 2) | (balance != 0)).sum())
 
 
-def surface_points(
-    mesh: Mesh,
-    draws: np.ndarray,  # [P, 3] in [0, 1): which face, and where in it
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points evenly all over the surface, [P, 3] float64, and the face of each, [P]."""
-    return SurfaceSampler(mesh)(draws)
-
-
 class SurfaceSampler:
     """Draws points evenly all over the surface of one mesh."""
 
@@ -130,7 +124,7 @@ class SurfaceSampler:
         self._sides = [mesh.vertices[mesh.faces[:, corner]] - self._corner for corner in (1, 2)]
 
     def __call__(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [P, 3] -> [P, 3], [P]
-        """See `surface_points`."""
+        """Points and the face of each, from draws in [0, 1): which face, and where in it."""
         face = np.minimum(np.searchsorted(self._shares, draws[:, 0], side="right"), len(self._shares) - 1)
         # The half of the unit square beyond its diagonal is folded back onto the other half.
         along = np.where(draws[:, 1:].sum(axis=1, keepdims=True) > 1.0, 1.0 - draws[:, 1:], draws[:, 1:])

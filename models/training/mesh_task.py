@@ -16,9 +16,9 @@ from h3d.models import meshes
 from h3d.models.formats.errors import FormatError
 from h3d.models.meshes import NoInside
 from h3d.models.signed_distance import SignedDistanceField
-from h3d.renderers.cameras import Camera, orbit
+from h3d.renderers.cameras import Camera, look_at
 from h3d.renderers.cancel import CancelFlag, Cancelled
-from h3d.renderers.shading import clay, openness
+from h3d.renderers.shading import clay, key_light, openness
 
 from . import Judgement, Progress, Step
 from .mesh_points import MeshPoints
@@ -27,7 +27,9 @@ from .signed_distance import SignedDistanceTraining, UnitMesh, train
 SURFACE_POINTS, BOX_POINTS = 1 << 16, 1 << 18
 QUICK_SHARE = 1 / 16
 PICTURE_SIDE = 320
-AZIMUTH_DEGREES, ELEVATION_DEGREES, FOV_DEGREES = 30.0, 15.0, 30.0
+FOV_DEGREES = 30.0
+FILL = 0.75
+"""Of the distance from which the sphere about the box just fills the picture: meshes do not reach its corners."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class SignedDistanceTask:
     unit: UnitMesh
     config: SignedDistanceTraining
     model: str = "sdf"
-    metrics: tuple[str, ...] = ("surface_error", "iou")
+    metrics: tuple[str, ...] = ("iou", "surface_error")
 
     @staticmethod
     def open(path: Path, settings: Mapping[str, Any]) -> SignedDistanceTask:
@@ -91,10 +93,11 @@ class SignedDistanceTask:
         """How far from 0 the field is on the surface, as a share of the diagonal of the mesh's box, and how well what
         it holds for inside covers what is (intersection over union, in the field's box).
 
+        Either alone can be fooled: a field that is 0 everywhere has no error on the surface, and no inside.
         Quickly: by a sixteenth of the points, and without a picture.
         """
         truth = self._quick_truth if quick else self._truth
-        diagonal = self._points.diagonal * self.unit.asset_from_unit[0, 0]
+        diagonal = self._points.diagonal * float(self.unit.asset_from_unit[0, 0])
         error = float(asset.query(truth.surface).abs().double().mean()) / diagonal
         _poll(cancel)
         found = asset.query(truth.anywhere) < 0.0
@@ -105,7 +108,7 @@ class SignedDistanceTask:
             progress(f"surface error {error:.5f}, IoU {iou:.4f}")
         subject = f"{len(truth.surface):,} surface points and {len(truth.anywhere):,} in the box"
         picture = None if quick else self._picture(asset, cancel)
-        return Judgement({"surface_error": error, "iou": iou}, subject, picture)
+        return Judgement({"iou": iou, "surface_error": error}, subject, picture)
 
     @cached_property
     def _points(self) -> MeshPoints:
@@ -161,20 +164,13 @@ def _poll(cancel: CancelFlag | None) -> None:
 
 
 def _camera(asset: SignedDistanceField) -> Camera:
-    """A three-quarter view of all of it."""
+    """A view of all of it from the side of the key light, where the front of most models is."""
     low, high = asset.bounds
     fov = math.radians(FOV_DEGREES)
-    radius = 0.5 * float(np.linalg.norm(high - low))
-    return orbit(
-        0.5 * (low + high),
-        0.85 * radius / math.sin(0.5 * fov),
-        azimuth_degrees=AZIMUTH_DEGREES,
-        elevation_degrees=ELEVATION_DEGREES,
-        up=np.array(asset.up),
-        fov_y_radians=fov,
-        width=PICTURE_SIDE,
-        height=PICTURE_SIDE,
-    )
+    away = FILL * 0.5 * float(np.linalg.norm(high - low)) / math.sin(0.5 * fov)
+    up, middle = np.array(asset.up), 0.5 * (low + high)
+    eye = middle + away * key_light(up)
+    return look_at(eye, middle, up, fov_y_radians=fov, width=PICTURE_SIDE, height=PICTURE_SIDE)
 
 
 def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:

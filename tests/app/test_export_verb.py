@@ -1,0 +1,57 @@
+"""Proves `h3d export`: meshes and points of fields and of run folders, and the sentence for each wrong wish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_fields import ball, density_field, distance_field
+
+from h3d.app.export_verb import ExportConfig, export_command
+from h3d.models import meshes
+from h3d.models.formats import point_cloud
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    distance_field(ball).save(folder / "field.safetensors")
+    density_field(lambda p: 2.5 - 60.0 * ball(p)).save(folder / "nerf.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply"])
+def test_a_run_becomes_a_mesh(run: Path, suffix: str, tmp_path: Path):
+    path = tmp_path / f"m{suffix}"
+    sentence = export_command(ExportConfig(run, path, resolution=48))
+    mesh = meshes.read(path)
+    assert sentence.startswith(f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, ")
+    assert np.isclose(mesh.volume, 4.0 / 3.0 * np.pi * 0.6**3, rtol=0.01)
+
+
+def test_a_radiance_field_becomes_a_mesh_and_points_with_colours(run: Path, tmp_path: Path):
+    config = ExportConfig(run / "nerf.safetensors", tmp_path / "m.ply", resolution=48)
+    assert "with colours" in export_command(config)
+    assert meshes.read(tmp_path / "m.ply").colors is not None
+    assert export_command(replace(config, output=tmp_path / "p.ply", points=500)).startswith("500 points, with colours")
+    assert len(point_cloud.read(tmp_path / "p.ply")) == 500
+    assert not meshes.is_mesh(tmp_path / "p.ply")
+
+
+def test_wrong_wishes_get_one_sentence_and_leave_no_file(run: Path, tmp_path: Path):
+    config = ExportConfig(run, tmp_path / "m.stl")
+    with pytest.raises(ValueError, match="a mesh is not written as .stl; use .obj or .ply"):
+        export_command(config)
+    with pytest.raises(ValueError, match="points are not written as .obj; use .ply"):
+        export_command(replace(config, output=tmp_path / "m.obj", points=10))
+    with pytest.raises(ValueError, match="resolution 2: must be 8 to 2048"):
+        export_command(replace(config, output=tmp_path / "m.obj", resolution=2))
+    with pytest.raises(ValueError, match="count -1: must be 1"):
+        export_command(replace(config, output=tmp_path / "m.ply", points=-1))
+    with pytest.raises(ValueError, match="there is no surface at this threshold"):
+        export_command(replace(config, output=tmp_path / "m.obj", threshold=9.0, resolution=16))
+    with pytest.raises(OSError, match="no such file"):
+        export_command(replace(config, field=tmp_path / "absent.safetensors", output=tmp_path / "m.obj"))
+    assert list(tmp_path.iterdir()) == []
