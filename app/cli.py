@@ -21,6 +21,7 @@ import tyro
 
 from h3d.models.training.tasks import Model
 
+from .export_verb import ExportConfig, export_command
 from .figures.render_verb import RenderConfig, load_camera, render_command
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
@@ -181,6 +182,11 @@ def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
     print(f"{config.output}: {judgement.sentence}")
 
 
+def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
+    """Write the surface of a field as a mesh, or coloured points on it."""
+    print(export_command(config))
+
+
 def main() -> None:
     """Entry point of `h3d`."""
     from .bench.verb import bench
@@ -188,6 +194,7 @@ def main() -> None:
     verbs: dict[str, Callable[..., None]] = {
         "render": render,
         "train": train,
+        "export": export,
         "info": info,
         "convert": convert,
         "bench": bench,
