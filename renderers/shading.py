@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 ALBEDO = np.array([0.76, 0.71, 0.66], np.float32)  # linear
-SKY, LAMP, KEY, GLOSS = 0.36, 0.34, 0.72, 0.05
+SKY, LAMP, KEY, GLOSS = 0.32, 0.32, 0.62, 0.05
 """Shares of the light: from above, from the eye, from the key light, and what of that is mirrored."""
 GLOSS_POWER = 24
 OCCLUSION_REACHES = (0.015, 0.04, 0.1)

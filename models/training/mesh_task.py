@@ -28,6 +28,8 @@ SURFACE_POINTS, BOX_POINTS = 1 << 16, 1 << 18
 QUICK_SHARE = 1 / 16
 PICTURE_SIDE = 320
 FOV_DEGREES = 30.0
+LOWERED = 0.5
+"""How far the eye stands below the key light."""
 FILL = 0.75
 """Of the distance from which the sphere about the box just fills the picture: meshes do not reach its corners."""
 
@@ -164,12 +166,13 @@ def _poll(cancel: CancelFlag | None) -> None:
 
 
 def _camera(asset: SignedDistanceField) -> Camera:
-    """A view of all of it from the side of the key light, where the front of most models is."""
+    """A view of all of it from below the key light, where the front of most models is."""
     low, high = asset.bounds
     fov = math.radians(FOV_DEGREES)
     away = FILL * 0.5 * float(np.linalg.norm(high - low)) / math.sin(0.5 * fov)
     up, middle = np.array(asset.up), 0.5 * (low + high)
-    eye = middle + away * key_light(up)
+    towards = key_light(up) - LOWERED * up
+    eye = middle + away * towards / np.linalg.norm(towards)
     return look_at(eye, middle, up, fov_y_radians=fov, width=PICTURE_SIDE, height=PICTURE_SIDE)
 
 
