@@ -184,7 +184,8 @@ def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
 
 def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
     """Write the surface of a field as a mesh, or coloured points on it."""
-    print(export_command(config))
+    done = export_command(config, progress=lambda line: print(line, file=sys.stderr))
+    print(f"{config.output}: {done}")
 
 
 def main() -> None:

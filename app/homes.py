@@ -16,6 +16,7 @@ from .workspace.scene import Asset, Home
 
 SNAP_DEGREES = 25.0
 MESH_UP = (0.0, 1.0, 0.0)  # as most mesh files have it
+MESH_FRONT = (0.5, 0.3, 0.85)  # from the scene to the eye: they mostly look along +z
 AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
@@ -25,7 +26,7 @@ def home_of(task: Task[Any]) -> Home | None:
     if isinstance(dataset, PosedImages):
         return _among_photos(dataset)
     if task.model == "sdf":
-        return Home(up=MESH_UP)
+        return Home(up=MESH_UP, direction=MESH_FRONT)
     if task.model == "image":
         return Home(up=(0.0, -1.0, 0.0), direction=(0.0, 0.0, -1.0))
     return None
@@ -34,7 +35,7 @@ def home_of(task: Task[Any]) -> Home | None:
 def home_of_asset(asset: Asset) -> Home | None:
     """Where to look at what a file holds from, where the file says so."""
     if isinstance(asset, SignedDistanceField):
-        return Home(up=MESH_UP)
+        return Home(up=MESH_UP, direction=MESH_FRONT)
     up = getattr(asset, "up", None)
     return None if up is None else Home(_triple(_levelled(np.array(up))))
 
