@@ -20,7 +20,7 @@ from h3d.models.formats import ingp
 from h3d.models.formats.errors import FormatError
 from h3d.models.hash_grid import HashGridField, load
 from h3d.renderers import harmonics
-from h3d.renderers.fields import GRID_CELLS
+from h3d.renderers.fields import GRID_CELLS, FieldOptions, render_rays
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table, num_entries, per_level_scale
 from h3d.renderers.mlp import initial_weights
 
@@ -150,6 +150,27 @@ def test_a_snapshot_gives_the_density_and_colour_of_its_formulas(tmp_path: Path)
     density, rgb = field.query(positions.float(), directions.float())
     assert torch.allclose(density.double(), torch.exp(features[:, 0]), rtol=1e-4)
     assert torch.allclose(rgb.double(), torch.sigmoid(raw), atol=1e-5)
+
+
+@pytest.mark.parametrize("is_hdr", [False, True])
+def test_a_snapshot_is_drawn_as_its_density_and_colour_say(tmp_path: Path, is_hdr: bool):
+    content = snapshot()
+    content["snapshot"]["nerf"]["dataset"]["is_hdr"] = is_hdr
+    content["snapshot"]["density_grid_binary"] = b""
+    field = ingp.read(write_snapshot(tmp_path / "a.msgpack", content))
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.rand(16, 3, generator=generator) - torch.tensor([0.0, 0.0, 3.0])
+    towards = torch.rand(16, 3, generator=generator) - origins
+    directions = torch.nn.functional.normalize(towards, dim=1)
+    options = FieldOptions(cone_angle=1 / 256, stop_transmittance=1e-4)
+    expected = render_rays(field.query, origins, directions, grid=field.grid, aabb=field.aabb, options=options)
+    matrix = torch.linalg.inv(field.ngp_from_world)
+    world = (origins.double() @ matrix[:3, :3].T + matrix[:3, 3]).float()
+    turned = torch.nn.functional.normalize(directions.double() @ matrix[:3, :3].T, dim=1).float()
+    seen = field.render(world, turned)
+    assert float(expected.alpha.max()) > 0.5
+    assert torch.allclose(seen.alpha, expected.alpha, atol=1e-3)
+    assert torch.allclose(seen.rgb, expected.rgb, rtol=1e-2, atol=5e-3)
 
 
 def test_what_is_read_is_written_and_read_again_bit_for_bit(tmp_path: Path):
