@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from h3d.renderers.fields import GRID_CELLS, GRID_SIDE, morton_decode
+from h3d.renderers.fields import GRID_SIDE
+
+_BITS = GRID_SIDE.bit_length() - 1
 
 
 def resampled(cells: torch.Tensor, box: torch.Tensor) -> torch.Tensor:  # [X, Y, Z] bool, [2, 3] -> [128^3]
@@ -12,9 +14,8 @@ def resampled(cells: torch.Tensor, box: torch.Tensor) -> torch.Tensor:  # [X, Y,
 
     A level's grid is the same in its own larger cube, so that one rule serves all levels.
     """
-    at = morton_decode(torch.arange(GRID_CELLS))  # [128^3, 3]
     if tuple(cells.shape) == (GRID_SIDE,) * 3 and torch.equal(box, torch.tensor([[0.0] * 3, [1.0] * 3])):
-        return cells[at[:, 0], at[:, 1], at[:, 2]].float()
+        return _in_morton_order(cells.float())
     # How many occupied cells lie below each corner: eight of these numbers count those of any block of cells.
     below = torch.nn.functional.pad(cells.to(torch.int32), (1, 0, 1, 0, 1, 0)).cumsum(0).cumsum(1).cumsum(2)
     sizes = torch.tensor(cells.shape)
@@ -23,9 +24,13 @@ def resampled(cells: torch.Tensor, box: torch.Tensor) -> torch.Tensor:  # [X, Y,
     slack = 1e-4
     first = (placed[:-1] + slack).floor().long().clamp(min=0).minimum(sizes)  # [128, 3]
     last = (placed[1:] - slack).ceil().long().clamp(min=0).minimum(sizes).maximum(first)
-    count = torch.zeros(GRID_CELLS, dtype=torch.int32)
-    for corner in range(8):
-        ends = [(last if corner >> axis & 1 else first)[at[:, axis], axis] for axis in range(3)]
-        sign = 1 if corner.bit_count() % 2 == 1 else -1
-        count += sign * below[ends[0], ends[1], ends[2]]
-    return (count > 0).float()
+    count = below
+    for axis in range(3):
+        count = count.index_select(axis, last[:, axis]) - count.index_select(axis, first[:, axis])
+    return _in_morton_order((count > 0).float())
+
+
+def _in_morton_order(values: torch.Tensor) -> torch.Tensor:  # [128, 128, 128] by x, y, z -> [128^3]
+    """Bit i of x, y and z become the bits 3 i, 3 i + 1 and 3 i + 2 of the place."""
+    order = [axis * _BITS + bit for bit in range(_BITS) for axis in (2, 1, 0)]
+    return values.reshape([2] * (3 * _BITS)).permute(order).reshape(-1)

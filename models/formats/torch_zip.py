@@ -45,6 +45,8 @@ _IGNORED = {
 
 _NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
 """What zipfile raises for files that are none, or damaged."""
+_NO_PICKLE = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, DeprecationWarning)
+"""What pickletools and the machine raise for programs that make no sense; the last where warnings are errors."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class _Machine:
                     rule = f"has the instruction {opcode.name}, which no plain checkpoint has"
                     raise FormatError(self.path, "data.pkl", rule, HOSTILE)
                 step(self, argument)
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except _NO_PICKLE as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(self.path, "data.pkl", f"it is no valid pickle ({error})", DAMAGED) from error
