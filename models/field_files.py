@@ -104,8 +104,7 @@ def read_field(path: Path) -> Field:
     """The field of a file, or of the run in a folder.
 
     Raises:
-        FormatError: it holds no field that we know, or it is damaged; one sentence.
-        OSError: it cannot be read.
+        FormatError: it holds no field that we know, is damaged or cannot be read; one sentence.
     """
     return _read(path)[2]
 
@@ -130,12 +129,16 @@ def write_field(path: Path, field: Field) -> None:
 
 
 def _read(path: Path) -> tuple[Path, FieldFormat, Field]:
-    file = field_file(path)
+    file = field_file(path) if path.exists() else None
     row = None if file is None else _format_of(file)
     if file is None or row is None:
         rule = "there is no such file or folder" if not path.exists() else "holds no field"
         raise FormatError(path, "file", rule, f"give one of {', '.join(READABLE)}, or a run of nerfstudio's")
-    return file, row, row.read(file)
+    try:
+        return file, row, row.read(file)
+    except OSError as error:
+        rule = f"cannot be read ({error.strerror or error})"
+        raise FormatError(file, "file", rule, "check its name and permissions") from error
 
 
 def _format_of(path: Path) -> FieldFormat | None:

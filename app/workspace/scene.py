@@ -30,6 +30,7 @@ def kind_of(asset: Asset) -> str:
     name = type(asset).__name__
     return {
         "HashGridField": "radiance field (hash grid)",
+        "NerfstudioField": "radiance field (nerfstudio's instant-ngp)",
         "SignedDistanceField": "signed distance field",
         "ImageField": "image field",
         "PathTracedScene": "path-traced scene",

@@ -258,7 +258,8 @@ def _up(foreign: dict[str, Any], facts: DatasetFacts) -> Triple:
 
 
 def _remark(foreign: dict[str, Any], facts: DatasetFacts, aabb: torch.Tensor, explored: bool) -> str:
-    parts = [f"an instant-ngp snapshot after {foreign.get('snapshot.training_step', 'an unknown number of')} steps"]
+    step = foreign.get("snapshot.training_step", 0)
+    parts = [f"an instant-ngp snapshot after {step} steps" if step else "an instant-ngp snapshot"]
     if facts.is_hdr:
         parts.append("learnt from HDR photos: colours beyond 1 are cut unless the exposure is lowered")
     if not explored:

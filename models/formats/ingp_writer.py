@@ -30,7 +30,7 @@ def write(path: Path, field: HashGridField) -> None:
         FormatError: the field has a shape that instant-ngp's networks cannot have, or parameters beyond halves.
         OSError: the disk is full, or the like.
     """
-    content = msgspec.msgpack.encode(_root(path, field))
+    content = msgspec.msgpack.encode(_sorted(_root(path, field)))
     with replacing(path) as file:
         if not path.name.lower().endswith(".ingp"):
             file.write(content)
@@ -75,6 +75,13 @@ def _root(path: Path, field: HashGridField) -> dict[str, Any]:
     hdr = field.rgb_activation == "exponential"
     root["snapshot"]["nerf"]["dataset"] |= space | {"aabb_scale": side, "is_hdr": hdr, "up": up}
     return root
+
+
+def _sorted(value: Any) -> Any:
+    """With keys in order, so that the same field gives the same bytes wherever it has been meanwhile."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _halves(path: Path, values: torch.Tensor) -> bytes:  # [...]

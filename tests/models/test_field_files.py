@@ -81,7 +81,7 @@ def test_what_is_no_field_or_cannot_be_written_is_said(tmp_path: Path):
     with pytest.raises(FormatError, match="notes.txt: file: holds no field; give one of .safetensors, .ingp"):
         read_field(tmp_path / "notes.txt")
     with pytest.raises(FormatError, match="file: there is no such file or folder"):
-        read_field(tmp_path / "none.bin")
+        read_field(tmp_path / "none.ingp")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ckpt", "notes.txt"]
 
 

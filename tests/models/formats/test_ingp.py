@@ -195,6 +195,13 @@ def test_a_field_comes_back_as_its_halves(tmp_path: Path):
     assert same(ingp.read(tmp_path / "a.ingp"), replace(field, **halves))
 
 
+def test_the_same_field_gives_the_same_bytes_wherever_it_has_been(tmp_path: Path):
+    ingp.write(tmp_path / "a.ingp", small())
+    ingp.read(tmp_path / "a.ingp").save(tmp_path / "a.safetensors")
+    ingp.write(tmp_path / "b.ingp", load(tmp_path / "a.safetensors"))
+    assert (tmp_path / "a.ingp").read_bytes() == (tmp_path / "b.ingp").read_bytes()
+
+
 def test_keys_of_other_programs_survive_in_snapshots_and_through_our_own_files(tmp_path: Path):
     content = snapshot()
     content["snapshot"]["optimizer_binary"] = b"moments"
