@@ -50,7 +50,7 @@ class FieldView:
     normals: bool = False
     """Whether the picture needs normals [R, 3]: unit vectors in the asset's axes times alpha."""
     pixels: Pixels | None = None
-    """How wide a pixel sees, for fields that show its mean; none = judged by the rays, in the order in which they come."""
+    """How wide a pixel sees, for fields that show its mean; none = judged by the rays and their order."""
     quick: bool = False
     """While the camera moves: a little less exact where that is much quicker."""
 

@@ -62,6 +62,22 @@ class ImageField:
         return np.array([[0.0, 0.0, 0.0], [self.width / self.height, 1.0, 0.0]])
 
     @property
+    def levels(self) -> int:
+        """Bits that a view's level mask has a use for."""
+        return self.encoding.levels
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Field`."""
+        grid, weights = self.encoding, sum(matrix.numel() for matrix in self.weights)
+        return {
+            "picture": f"{self.width:,} x {self.height:,} pixels, {'linear light (HDR)' if self.hdr else 'sRGB'}",
+            "encoding": f"{grid.levels} levels of {grid.features} features, up to 2^{grid.log2_table_size} entries",
+            "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the network's",
+            "scales": f"means of up to {1 << self.coarsest:,} pixels a side",
+        }
+
+    @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in (self.table, *self.weights))
 

@@ -1,7 +1,7 @@
 """Linear light as the numbers that pictures are stored, shown and compared in.
 
 `code_of` is sRGB's curve up to 1 and a logarithm of the same slope above, so that light without a bound is learnt in
-even steps of brightness, and that squared errors of what a screen can show are those of sRGB. `light_of` is its inverse.
+even steps of brightness, and that squared errors of what a screen can show are those of sRGB. `light_of` undoes it.
 Source: IEC 61966-2-1 (the curve up to 1).
 """
 

@@ -1,8 +1,8 @@
 """A picture of any size that is made, not found: a fractal landscape with lines of height, detailed at every scale.
 
-Heights are sums of smooth noise, each octave twice as fine and 0.6 times as high, down to two pixels; colours go through
-their palette several times, so that steps of the finest octave still show. Written tile by tile as a tiled TIFF, in the
-memory of a tile. h rows, w columns of a tile.
+Heights are sums of smooth noise, each octave twice as fine and 0.7 times as high, down to two pixels; colours go
+through their palette several times, so that steps of the finest octave still show. Written tile by tile as a tiled
+TIFF, in the memory of a tile. h rows, w columns of a tile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 TILE = 256
 FINEST = 2  # pixels between the points of the finest noise
-BANDS = 6.0  # times that the palette is gone through
-GAIN = 0.6  # height of an octave for one of the octave before: 0.5 would be smooth when seen from near
+BANDS = 4.0  # times that the palette is gone through
+GAIN = 0.7  # height of an octave for one of the octave before: 0.5 would be smooth when seen from near
 PALETTE_SIZE = 4096
 
 

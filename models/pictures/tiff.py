@@ -1,7 +1,7 @@
 """TIFF and BigTIFF by tifffile: tiles in place where they are uncompressed, else strip by strip.
 
 Grey and RGB of 8 and 16 bits (sRGB) and of floats (linear light), with or without alpha, uncompressed or with the
-codecs that tifffile has without a package of codecs (deflate, LZMA, PackBits). All else (palettes, CMYK, LZW, JPEG, ...)
+codecs that tifffile has without a package of codecs (deflate, LZMA, PackBits). All else (palettes, CMYK, LZW, JPEG)
 is decoded whole by Pillow, within its bound. The first page counts; in a pyramid that is the picture itself.
 """
 
@@ -127,7 +127,8 @@ def _contiguous_rows(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Iterat
         values = np.fromfile(file.filehandle.path, dtype, rows * row, offset=offset)
         if len(values) < rows * row:
             raise ValueError(f"the data end before row {top + rows:,}")
-        yield values.reshape(rows, page.imagewidth, page.samplesperpixel).astype(page.dtype, copy=False)
+        values = values.reshape(rows, page.imagewidth, page.samplesperpixel)
+        yield values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _colours(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray:  # [h, W, samples] -> [h, W, 3]
@@ -145,7 +146,7 @@ def _colours(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray:  # [h,
         return rgb
     if meaning == 2:
         return over_white(rgb, alpha)
-    largest = np.iinfo(rgb.dtype).max
+    largest = 2 ** (8 * rgb.dtype.itemsize) - 1
     return np.minimum(rgb.astype(np.uint32) + (largest - alpha), largest).astype(rgb.dtype)
 
 

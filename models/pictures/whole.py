@@ -68,7 +68,7 @@ def _colours(band) -> np.ndarray:  # a Pillow image -> [h, W, 3] uint8
 
 @contextmanager
 def large_pictures() -> Iterator[None]:
-    """While it lasts `Image.open` does not refuse large pictures: they are wanted here, and bounded by our own rules."""
+    """While it lasts `Image.open` refuses no large pictures: they are wanted here, and bounded by our own rules."""
     from PIL import Image
 
     with _LOCK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from h3d.models.image_view import pixels_of
 from h3d.models.light import light_of
 from h3d.models.pictures import HeldPicture
 from h3d.models.training.image import ImageTraining, train
-from h3d.renderers.cancel import CancelFlag, Cancelled
 from h3d.renderers.cameras import Camera
+from h3d.renderers.cancel import CancelFlag, Cancelled
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table
 from h3d.renderers.mlp import initial_weights
 
@@ -30,9 +31,7 @@ PICTURE = smooth(48, 96)
 def learnt() -> ImageField:
     """A wide picture, learnt well enough to be told from its mirror images."""
     steps = train(HeldPicture("waves", PICTURE, False), ImageTraining(log2_table_size=12))
-    for _ in range(300):
-        step = next(steps)
-    return step.snapshot()
+    return next(islice(steps, 299, None)).snapshot()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Proves that wrong and damaged pictures get one sentence each: file, place, rule, way out; and that folders are none."""
+"""Proves that wrong and damaged pictures get one sentence each, and that folders are none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 from picture_files import PNG_MAGIC, noise, png_chunk, write_exr
+from PIL import Image
 from posed_ball import write_posed_ball
 
 from h3d.models.formats.errors import FormatError

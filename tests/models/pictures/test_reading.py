@@ -1,4 +1,4 @@
-"""Proves the reading of pictures: every kind gives the pixels that an independent decoder finds, in memory and in tiles."""
+"""Proves the reading of pictures: each kind gives the pixels that another decoder finds, in memory and in tiles."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 from picture_files import noise, smooth, write_exr, write_png
+from PIL import Image
 
 from h3d.models import pictures
 from h3d.models.pictures import HeldPicture, TiledPicture, open_picture, tiff
@@ -111,6 +111,30 @@ def test_every_layout_of_tiff_gives_its_pixels(tmp_path: Path, dtype: type, layo
     expected = np.repeat(values, 3, axis=2) if channels == 1 else values
     np.testing.assert_allclose(everything(tmp_path / "a.tif"), expected / largest, atol=slack, rtol=1e-3)
     assert open_picture(tmp_path / "a.tif").hdr == (dtype is np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("meaning", ["assocalpha", "unassalpha", "unspecified"])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_a_further_channel_of_tiff_counts_as_what_it_is_said_to_be(
+    tmp_path: Path, dtype: type, meaning: str, channels: int
+):
+    share = np.random.default_rng(0).random((12, 17, channels))
+    if meaning == "assocalpha":
+        share[..., :-1] *= share[..., -1:]
+    largest = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    kind = "rgb" if channels == 4 else "minisblack"
+    values = (share * largest).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=kind, planarconfig="contig", extrasamples=[meaning])
+    color, alpha = np.broadcast_to(share[..., :-1], (12, 17, 3)), share[..., -1:]
+    behind = 1.0 - alpha
+    expected = {"assocalpha": color + behind, "unassalpha": color * alpha + behind, "unspecified": color}[meaning]
+    np.testing.assert_allclose(everything(tmp_path / "a.tif"), expected, atol=3 / 255 if dtype is np.uint8 else 2e-3)
+
+
+def test_white_may_be_zero(tmp_path: Path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 55, 255]], np.uint8), photometric="miniswhite")
+    np.testing.assert_allclose(everything(tmp_path / "a.tif")[0, :, 0], [1.0, 200 / 255, 0.0], atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "P", "1", "RGBA"])

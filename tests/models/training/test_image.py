@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
 from picture_files import noise, smooth, write_exr
+from PIL import Image
 
 from h3d.models import pictures
 from h3d.models.image_field import ImageField
