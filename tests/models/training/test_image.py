@@ -39,10 +39,10 @@ def learnt(source: PixelSource, config: ImageTraining, steps: int) -> ImageField
     return next(islice(train(source, config), steps - 1, None)).snapshot()
 
 
-def test_a_picture_is_learnt_to_more_than_30_db_and_its_means_too():
+def test_a_picture_is_learnt_to_more_than_40_db_and_its_means_too():
     field = learnt(WAVES, SMALL, 300)
     judgement = ImageTask(WAVES, SMALL).judge(field)
-    assert judgement.metrics["psnr"] > 34.0  # 39 dB was measured.
+    assert judgement.metrics["psnr"] > 40.0  # 47 dB was measured.
     assert judgement.subject == "all 5,400 pixels"
     means = (WAVES.values / 255).reshape(15, 4, 22 * 4 + 2, 3)[:, :, :88].reshape(15, 4, 22, 4, 3).mean(axis=(1, 3))
     far = field.pixels(0, 0, 88, 60, 22, 15)
@@ -199,6 +199,6 @@ def test_a_real_hdr_picture_gets_sharper_by_the_second():
         pytest.skip("H3D_DATA is not set, or holds no images/albert.exr")
     pytest.importorskip("OpenEXR")
     task = open_task(path)
-    step = next(islice(task.train(), 59, None))
-    # 31 dB was measured after 60 steps; two minutes lead far beyond 40.
-    assert task.judge(step.snapshot(), quick=True).metrics["psnr"] > 28.0
+    step = next(islice(task.train(), 89, None))
+    # 33 dB was measured after these 90 steps, 24 after 60.
+    assert task.judge(step.snapshot(), quick=True).metrics["psnr"] > 30.0
