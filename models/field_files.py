@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hash_grid, nerfstudio_field, signed_distance
+from . import hash_grid, image_field, nerfstudio_field, signed_distance
 from .field_view import Field
 from .formats import ingp, nerfstudio_checkpoint, torch_zip
 from .formats.errors import FormatError
@@ -23,6 +23,7 @@ READERS: dict[str, Callable[[Path], Field]] = {
     hash_grid.FORMAT: hash_grid.load,
     nerfstudio_field.FORMAT: nerfstudio_field.load,
     signed_distance.FORMAT: signed_distance.load,
+    image_field.FORMAT: image_field.load,
 }
 """Of our own files, by the "format" in the header."""
 RUN_FIELD = "field.safetensors"

@@ -20,6 +20,14 @@ ALL_LEVELS = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """The pixels of a pinhole camera: one is `width` wide at distance 1 along `forward`."""
+
+    forward: tuple[float, float, float]  # unit, in the field's own axes
+    width: float  # 1 / focal length in pixels
+
+
+@dataclass(frozen=True)
 class FieldView:
     """The settings of one look at a field. A kind of field leaves alone what it has no use for."""
 
@@ -41,6 +49,8 @@ class FieldView:
     """A ray that lets less than this through is finished."""
     normals: bool = False
     """Whether the picture needs normals [R, 3]: unit vectors in the asset's axes times alpha."""
+    pixels: Pixels | None = None
+    """How wide a pixel sees, for fields that show its mean; none = judged by the rays and their order."""
     quick: bool = False
     """While the camera moves: a little less exact where that is much quicker."""
 

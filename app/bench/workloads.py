@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import (
     fields,
     frames,
+    image_field,
     memory,
     peer_gsplat,
     peer_gsply,
@@ -38,6 +39,8 @@ WORKLOADS = (
     Workload(("fields/frame",), fields.frame),
     Workload(("fields/train",), fields.curves),
     Workload(("viewer/training",), fields.watched),
+    Workload(("image/train/albert", "image/frame"), image_field.albert),
+    Workload(("image/train/gigapixel",), image_field.gigapixel),
     Workload(("formats/read",), reading.formats_read),
     Workload(("memory",), memory.bytes_per_gaussian),
     Workload(("sdf/train/armadillo", "sdf/frame/armadillo"), signed_distance.armadillo),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from h3d.models.formats.atomic import replacing
 from h3d.models.formats.errors import DAMAGED, FormatError
-from h3d.models.formats.tensors import read_header, read_safetensors
+from h3d.models.formats.tensors import read_header, read_safetensors, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def save_checkpoint(
     """Writes a checkpoint of format `kind`, whole or not at all; `more` is what the header says besides."""
     header = {"format": kind, "config": asdict(config), "step": at.step, "seconds": at.seconds, **more}
     with replacing(path) as stream:
-        stream.write(safetensors.torch.save(tensors, {"h3d": json.dumps(header)}))
+        write_safetensors(stream, header, tensors)
 
 
 def load_checkpoint(path: Path, kind: str, config: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

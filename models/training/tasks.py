@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from h3d.models import datasets, meshes
+from h3d.models import datasets, meshes, pictures
 
 from . import Task
 from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
+from .picture_task import ImageTask
 
-Model = Literal["hash_grid", "sdf"]
+Model = Literal["hash_grid", "sdf", "image"]
 """Names that --model takes."""
 
 
@@ -32,6 +33,7 @@ class Kind:
 KINDS: dict[Model, Kind] = {
     "hash_grid": Kind(PhotosTask.open, datasets.is_dataset),
     "sdf": Kind(SignedDistanceTask.open, meshes.is_mesh),
+    "image": Kind(ImageTask.open, pictures.is_picture),
 }
 
 
@@ -54,7 +56,8 @@ def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any
     model = model or model_for(path)
     if model is None:
         rule = f"{path}: nothing can be learnt from it"
-        raise ValueError(f"{rule}; give a data set of posed photos or a mesh, or name what you mean with --model")
+        way_out = "give a data set of posed photos, a mesh or a picture, or name what you mean with --model"
+        raise ValueError(f"{rule}; {way_out}")
     if model not in get_args(Model):
         raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")
     return KINDS[model].open(path, settings or {})
