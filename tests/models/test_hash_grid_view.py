@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -34,6 +34,14 @@ def made_up(aabb_scale: float = 1.0) -> HashGridField:
         aabb=torch.tensor([[0.5 - aabb_scale / 2] * 3, [0.5 + aabb_scale / 2] * 3]),
         ngp_from_world=torch.from_numpy(SPACE.matrix),
     )
+
+
+class WithoutKernel(HashGridField):
+    """The same field, looked at as one that no kernel is there for."""
+
+    @property
+    def radiance(self) -> None:  # type: ignore[reportIncompatibleMethodOverride]
+        return None
 
 
 def rays(count: int = 300, distance: float = 8.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,3 +199,20 @@ def test_rays_end_where_the_view_says():
     assert int(few.counts.max()) == 7
     early = field.render(origins, directions, view=FieldView(stop_transmittance=0.5))
     assert int(early.counts.sum()) < int(field.render(origins, directions).counts.sum())
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        FieldView(crop_low=(0.2, 0.0, 0.3), crop_high=(0.7, 0.8, 1.0)),
+        FieldView(density_threshold=0.5, level_mask=0b1011),
+        FieldView(quick=True),
+    ],
+)
+def test_a_field_that_no_kernel_is_there_for_looks_the_same(view: FieldView):
+    field, (origins, directions) = made_up(2.0), rays()
+    plain = WithoutKernel(**{f.name: getattr(field, f.name) for f in fields(field)})
+    one, other = (f.render(origins, directions, view=view) for f in (field, plain))
+    assert float(one.alpha.mean()) > 0.05
+    np.testing.assert_allclose(one.rgb, other.rgb, atol=3e-3 if view.quick else 5e-4)
+    np.testing.assert_allclose(one.depth, other.depth, atol=1e-3)

@@ -43,7 +43,8 @@ def query_of(field: Radiance, level_mask: int | None = None, threshold: float = 
         features = mlp(hash_encode(warped, field.table, field.encoding, level_mask=level_mask), field.density_weights)
         density = torch.exp(features[:, 0])
         bases = harmonics.basis(directions, 3)
-        rgb = torch.sigmoid(mlp(torch.cat([features, bases], dim=1), field.rgb_weights))
+        raw = mlp(torch.cat([features, bases], dim=1), field.rgb_weights)
+        rgb = torch.sigmoid(raw) if field.rgb_activation == "logistic" else torch.exp(raw)
         return torch.where(density < threshold, 0.0, density), rgb
 
     return query
@@ -103,6 +104,15 @@ def test_the_door_for_any_field_sees_the_same(features: FeatureCount, stride: fl
     for name in ("rgb", "alpha", "depth"):
         np.testing.assert_allclose(getattr(fused, name), getattr(asked, name), atol=3e-4, err_msg=name)
     assert 0.05 < float(fused.alpha.mean()) < 0.95
+
+
+def test_colours_that_are_exponential_go_beyond_one():
+    field, grid = replace(made_up(), rgb_activation="exponential"), blobs(4, 1)
+    origins, directions = rays_through(2, 300, distance=1.0)
+    fused = render_radiance(field, origins, directions, grid=grid, radiance=EXACT)
+    asked = render_rays(query_of(field), origins, directions, grid=grid, aabb=field.aabb)
+    assert float(asked.rgb.max()) > 1.5
+    np.testing.assert_allclose(fused.rgb, asked.rgb, rtol=1e-3, atol=1e-3)
 
 
 def test_a_table_of_halves_is_read_as_its_floats():
