@@ -37,6 +37,7 @@ from h3d.renderers.threads import one_torch_thread
 
 from . import Step
 from . import occupancy as occupancy_grid
+from .camera_refinement import CameraRefinement, corrected, sampled_along
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
 from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
@@ -77,6 +78,8 @@ class HashGridTraining:
     network_l2: float = 1e-6
     grid_share: float = 1 / 32
     """Share of the occupancy grid's cells that an update samples blindly."""
+    refine_cameras: bool = False
+    """Whether the photos' cameras are moved a little too, for poses that are not exact; half as slow again."""
 
 
 @dataclass(eq=False)
@@ -87,6 +90,7 @@ class TrainingState:
     networks: list[AdamRows]  # density, then colour
     thickness: torch.Tensor  # [cascades, 128^3]
     generator: torch.Generator
+    cameras: CameraRefinement | None = None  # None = they stay where they are
     step: int = 0
     seconds: float = 0.0
     rays: int = MIN_RAYS
@@ -156,18 +160,19 @@ class Trainer:
         networks = [AdamRows.of(weights) for weights in (*density, *rgb)]
         cascades = cascades_of(float(self.dataset.aabb_scale))
         thickness = occupancy_grid.initial(cascades, views(self.dataset, self.dataset.train))
-        return TrainingState(table, networks, thickness, generator)
+        cameras = CameraRefinement.of(len(self.photos.sizes)) if self.config.refine_cameras else None
+        return TrainingState(table, networks, thickness, generator, cameras)
 
     def advance(self, state: TrainingState) -> tuple[float, int, int]:
         """One step in place; its loss, rays and samples."""
         if occupancy_grid.is_due(state.step):
             self._update_occupancy(state)
         batch = self.photos.draw(state.rays, state.generator)
-        samples = self._samples(state, batch)
+        samples = self._samples(state, *_as_cameras_are(state, batch))
         rays = samples.ray_counts.shape[0]
         batch = batch.first(rays)
         target, background = _blended(batch, self.config.background, state.generator)
-        loss = self._descend(state, samples, batch.directions, target, background)
+        loss = self._descend(state, samples, batch, target, background)
         if not loss < float("inf"):
             rule = f"training: the loss is {loss} at step {state.step + 1}"
             raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
@@ -210,17 +215,10 @@ class Trainer:
         )
         state.grid = occupancy(state.thickness)
 
-    def _samples(self, state: TrainingState, batch: RayBatch) -> Samples:
+    def _samples(self, state: TrainingState, origins: torch.Tensor, directions: torch.Tensor) -> Samples:  # [R, 3]
         """Where the rays are sampled: in occupied cells, as far as light of a ray gets through."""
-        jitter = torch.rand(batch.origins.shape[0], generator=state.generator)
-        samples = march(
-            batch.origins,
-            batch.directions,
-            state.grid,
-            aabb=self.aabb,
-            cone_angle=self.cone_angle,
-            jitter=jitter,
-        )
+        jitter = torch.rand(origins.shape[0], generator=state.generator)
+        samples = march(origins, directions, state.grid, aabb=self.aabb, cone_angle=self.cone_angle, jitter=jitter)
         samples = bounded(thinned(samples, state.generator), MARCHED_SAMPLES * self.config.samples_per_step)
         weights = tuple(network.values for network in state.networks[:2])
         with torch.no_grad():
@@ -233,21 +231,28 @@ class Trainer:
         self,
         state: TrainingState,
         samples: Samples,
-        directions: torch.Tensor,  # [R, 3]
+        batch: RayBatch,
         target: torch.Tensor,  # [R, 3]
         background: torch.Tensor,  # [R, 3]
     ) -> float:
         """The loss, and a step of the optimisers down its gradient."""
         table = state.table.values.requires_grad_()
         weights = tuple(network.values.requires_grad_() for network in state.networks)
-        features = self._features(state, samples.positions, table, weights[:2])
+        parameters = [table, *weights]
+        positions, directions = samples.positions, batch.directions
+        if state.cameras is not None:
+            corrections = state.cameras.corrections.clone().requires_grad_()
+            parameters.append(corrections)
+            origins, directions = corrected(batch.origins, directions, corrections[batch.photo])
+            positions = sampled_along(origins, directions, samples)
+        features = self._features(state, positions, table, weights[:2])
         # The harmonics of a direction are those of its ray: worked out once a ray, not once a sample.
         bases = harmonics.basis(directions, 3).repeat_interleave(samples.ray_counts, dim=0)
         rgb = rgb_of(features, bases, weights[2:])
         rendered = composite(density_of(features), rgb, samples, background=background)
         loss = torch.nn.functional.huber_loss(rendered.rgb, target, delta=HUBER_WIDTH)
-        gradients = torch.autograd.grad(loss, [table, *weights])
-        for tensor in (table, *weights):
+        gradients = torch.autograd.grad(loss, parameters)
+        for tensor in parameters:
             tensor.requires_grad_(False)
         self._optimise(state, gradients)
         return float(loss.detach())
@@ -258,8 +263,18 @@ class Trainer:
         options = AdamOptions(learning_rate=rate, decay=config.average_decay)
         step = state.step + 1
         adam_step(state.table, gradients[0], step=step, options=replace(options, skip_zero_rows=True))
-        for network, gradient in zip(state.networks, gradients[1:], strict=True):
+        networks = len(state.networks)
+        for network, gradient in zip(state.networks, gradients[1 : 1 + networks], strict=True):
             adam_step(network, gradient, step=step, options=replace(options, l2=config.network_l2))
+        if state.cameras is not None:
+            state.cameras.gather(gradients[-1], step=step, field_rate=rate)
+
+
+def _as_cameras_are(state: TrainingState, batch: RayBatch) -> tuple[torch.Tensor, torch.Tensor]:  # [R, 3], [R, 3]
+    """Origins and directions with what is known by now of how cameras stand."""
+    if state.cameras is None:
+        return batch.origins, batch.directions
+    return corrected(batch.origins, batch.directions, state.cameras.corrections[batch.photo])
 
 
 def _blended(
@@ -283,6 +298,8 @@ def save_state(path: Path, config: HashGridTraining, state: TrainingState) -> No
     tensors["generator"] = state.generator.get_state()
     for index, network in enumerate(state.networks):
         tensors |= network.tensors(f"network.{index}")
+    if state.cameras is not None:
+        tensors |= state.cameras.tensors()
     at = Reached(state.step, state.seconds)
     save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays)
 
@@ -302,6 +319,7 @@ def load_state(path: Path, config: HashGridTraining) -> TrainingState:
             [AdamRows.from_tensors(f"network.{index}", tensors) for index in range(header["networks"])],
             tensors["thickness"],
             generator,
+            CameraRefinement.from_tensors(tensors) if config.refine_cameras else None,
             step=header["step"],
             seconds=header["seconds"],
             rays=header["rays"],

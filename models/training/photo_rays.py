@@ -7,7 +7,7 @@ alike but for their pose share one table of directions, so that lens distortion 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -27,10 +27,11 @@ class RayBatch:
     directions: torch.Tensor  # [R, 3] unit
     rgb: torch.Tensor  # [R, 3] sRGB in [0, 1], not multiplied by alpha
     alpha: torch.Tensor  # [R] in [0, 1]
+    photo: torch.Tensor  # [R] int64, which photo each ray is of, counted as in `PhotoRays`
 
     def first(self, count: int) -> RayBatch:
         """The rays before number `count`."""
-        return RayBatch(*(array[:count] for array in (self.origins, self.directions, self.rgb, self.alpha)))
+        return RayBatch(**{f.name: getattr(self, f.name)[:count] for f in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class PhotoRays:
         turned = torch.einsum("rij,rj->ri", poses[:, :, :3], self.directions[self.direction_starts[photo] + pixel])
         color = self.pixels[self.pixel_starts[photo] + pixel].float() / 255.0
         alpha = color[:, 3] if color.shape[1] == 4 else torch.ones(count)
-        return RayBatch(poses[:, :, 3].contiguous(), turned, color[:, :3], alpha)
+        return RayBatch(poses[:, :, 3].contiguous(), turned, color[:, :3], alpha, photo)
 
 
 def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> PhotoRays:
