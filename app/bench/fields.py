@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,19 @@ from h3d.app.viser_client.view import View
 from h3d.app.workspace.folders import AllowedFolders
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.workspace import Workspace
+from h3d.models.field_view import FieldView
 from h3d.models.hash_grid import HashGridField
 from h3d.models.training.photos import PhotosTask
+from h3d.renderers.fields import RenderedRays
 
-from .metrics import Effort, Metric, Skipped, best_of_blocks, milliseconds, quantile, timed
+from .metrics import TIME_TOLERANCE, Effort, Metric, Skipped, best_of_blocks, milliseconds, quantile, timed
 
 PSNR_TOLERANCE = 0.03
 CURVES = {"lego": (1, 2, 5, 10, 20), "fox": (1, 2, 5, 10)}  # minutes
 QUICK_MINUTES = 0.33
 FRAME_SECONDS, QUICK_FRAME_SECONDS = 60.0, 15.0
 WIDTH, HEIGHT = 320, 180
+NEAR = 0.6  # of the photo's field of view: the object fills the picture
 REST_SECONDS = 0.7  # between two moves, so that each meets a viewer that shows the training
 FIRST_STEPS = 400  # of a run before it is watched: the first pictures are fog
 
@@ -55,15 +59,29 @@ def curves(effort: Effort) -> Iterator[Metric]:
 
 
 def frame(effort: Effort) -> Iterator[Metric]:
-    """A picture of a trained field from a test camera, and with what a moving camera makes of it."""
+    """Pictures of a trained field from a test camera and nearer by: all of it, as a moving camera makes it, normals."""
     task = PhotosTask.open(_data("lego"), {})
     field = _trained(task, QUICK_FRAME_SECONDS if effort.quick else FRAME_SECONDS)
     posed = task.dataset.images[task.dataset.test[3]]
     camera = photo_camera(posed, WIDTH / HEIGHT).resized(WIDTH, HEIGHT)
-    directions = torch.from_numpy(pixel_directions(camera, (0, 0, WIDTH, HEIGHT)).astype(np.float32))
-    origins = torch.from_numpy(camera.position.astype(np.float32)).expand_as(directions).contiguous()
-    seconds = best_of_blocks(lambda: timed(lambda: field.render(origins, directions)), effort)
-    yield milliseconds("fields/frame/lego_320x180_ms", 1e3 * seconds)
+    near = replace(camera, fov_y_radians=NEAR * camera.fov_y_radians)
+    pictures = {
+        "lego_320x180": (camera, FieldView()),
+        "lego_near_320x180": (near, FieldView()),
+        "lego_near_320x180_quick": (near, FieldView(quick=True)),
+        "lego_near_320x180_normals": (near, FieldView(normals=True)),
+    }
+    for name, (seen_by, view) in pictures.items():
+        directions = torch.from_numpy(pixel_directions(seen_by, (0, 0, WIDTH, HEIGHT)).astype(np.float32))
+        origins = torch.from_numpy(seen_by.position.astype(np.float32)).expand_as(directions).contiguous()
+
+        def draw(o=origins, d=directions, v=view) -> RenderedRays:
+            return field.render(o, d, view=v)
+
+        seconds = best_of_blocks(lambda: timed(draw), effort)
+        yield milliseconds(f"fields/frame/{name}_ms", 1e3 * seconds)
+        samples = int(draw().counts.sum())
+        yield Metric(f"fields/frame/{name}_ns_per_sample", 1e9 * seconds / samples, "ns", "lower", TIME_TOLERANCE)
 
 
 def watched(effort: Effort) -> Iterator[Metric]:

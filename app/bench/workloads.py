@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import (
+    encoding,
     fields,
     frames,
     image_field,
@@ -36,6 +37,8 @@ WORKLOADS = (
     Workload(("gaussians/frame/playbot", "gaussians/stage/playbot"), frames.playbot),
     Workload(("gaussians/growth",), frames.growth),
     Workload(("gaussians/million",), frames.million),
+    Workload(("fields/encode",), encoding.encode),
+    Workload(("fields/mlp",), encoding.networks),
     Workload(("fields/frame",), fields.frame),
     Workload(("fields/train",), fields.curves),
     Workload(("viewer/training",), fields.watched),
