@@ -165,8 +165,7 @@ class Trainer:
 
     def advance(self, state: TrainingState) -> tuple[float, int, int]:
         """One step in place; its loss, rays and samples."""
-        if occupancy_grid.is_due(state.step):
-            self._update_occupancy(state)
+        self._update_occupancy(state)
         batch = self.photos.draw(state.rays, state.generator)
         samples = self._samples(state, *_as_cameras_are(state, batch))
         rays = samples.ray_counts.shape[0]
@@ -203,6 +202,9 @@ class Trainer:
         return mlp(hash_encode(warped, table, self.encoding), weights)
 
     def _update_occupancy(self, state: TrainingState) -> None:
+        cascades = occupancy_grid.due(state.step, len(state.thickness))
+        if len(cascades) == 0:
+            return
         weights = tuple(network.values for network in state.networks[:2])
 
         def density(positions: torch.Tensor) -> torch.Tensor:
@@ -210,9 +212,7 @@ class Trainer:
                 return density_of(self._features(state, positions, state.table.values, weights))
 
         share = self.config.grid_share
-        state.thickness = occupancy_grid.updated(
-            state.thickness, density, state.generator, step=state.step, share=share
-        )
+        occupancy_grid.update(state.thickness, cascades, density, state.generator, step=state.step, share=share)
         state.grid = occupancy(state.thickness)
 
     def _samples(self, state: TrainingState, origins: torch.Tensor, directions: torch.Tensor) -> Samples:  # [R, 3]

@@ -40,30 +40,36 @@ class View:
     tangents: tuple[float, float, float, float]  # x/z at the left and right, y/z at the upper and lower border
 
 
-def is_due(step: int) -> bool:
-    """Whether the grid is updated before this step: before the first, every 8 steps at first, every 16 later."""
-    return step % (8 if step < WARMUP_STEPS else 16) == 0
+def due(step: int, cascades: int) -> tuple[int, ...]:
+    """The cascades that are updated before this step: each every 8 steps at first, every 16 later.
+
+    In turn, so that no step takes much longer than the others; before the first step all.
+    """
+    if step == 0:
+        return tuple(range(cascades))
+    interval = 8 if step < WARMUP_STEPS else 16
+    return tuple(c for c in range(cascades) if step % interval == c * interval // cascades)
 
 
-def updated(
-    thickness: torch.Tensor,  # [C, 128^3]
+def update(
+    thickness: torch.Tensor,  # [C, 128^3], changed
+    cascades: Sequence[int],
     density: Density,
     generator: torch.Generator,
     *,
     step: int,
     share: float,
-) -> torch.Tensor:
-    """The grid after one update: rough and everywhere at first, then `share` of the cells in turn."""
+) -> None:
+    """One update of these cascades: rough and everywhere at first, then `share` of the cells in turn."""
     rough = step < WARMUP_STEPS
-    decayed = torch.where(thickness < 0, thickness, thickness * (WARMUP_DECAY if rough else DECAY))
-    for cascade in range(thickness.shape[0]):
-        if rough:
-            _raise_blocks(decayed[cascade], cascade, density, generator)
+    for cascade in cascades:
+        row = thickness[cascade]
+        cells = None if rough else _due(row, share, generator)
+        row[:] = torch.where(row < 0, row, row * (WARMUP_DECAY if rough else DECAY))
+        if cells is None:
+            _raise_blocks(row, cascade, density, generator)
         else:
-            cells = _due(thickness[cascade], share, generator)
-            found = _sampled(cells, cascade, density, generator)
-            decayed[cascade, cells] = torch.maximum(decayed[cascade, cells], found)
-    return decayed
+            row[cells] = torch.maximum(row[cells], _sampled(cells, cascade, density, generator))
 
 
 def _raise_blocks(row: torch.Tensor, cascade: int, density: Density, generator: torch.Generator) -> None:

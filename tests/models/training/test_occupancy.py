@@ -24,7 +24,7 @@ def test_a_few_rough_updates_find_a_ball_and_empty_the_rest():
     grid = occupancy.initial(1, [])
     grid[grid < 0] = 0.0
     for _ in range(6):
-        grid = occupancy.updated(grid, ball, generator, step=8, share=1 / 32)
+        occupancy.update(grid, [0], ball, generator, step=8, share=1 / 32)
     distance = (cell_centers(CELLS, 0) - 0.5).norm(dim=1)
     occupied = grid[0] > THICKNESS_THRESHOLD
     assert bool(occupied[distance < 0.19].all())
@@ -35,7 +35,7 @@ def test_later_updates_keep_what_is_there_and_forget_what_has_gone():
     generator = torch.Generator().manual_seed(0)
     grid = torch.where((cell_centers(CELLS, 0) - 0.5).norm(dim=1) < 0.3, 1.0, 0.0)[None]
     for step in range(256, 256 + 16 * 100, 16):
-        grid = occupancy.updated(grid, ball, generator, step=step, share=1 / 32)
+        occupancy.update(grid, [0], ball, generator, step=step, share=1 / 32)
     distance = (cell_centers(CELLS, 0) - 0.5).norm(dim=1)
     occupied = grid[0] > THICKNESS_THRESHOLD
     assert bool(occupied[distance < 0.19].all())
@@ -54,5 +54,15 @@ def test_only_cells_before_a_camera_count_as_seen_and_stay_so():
         assert bool((grid[cascade][inside] == 0).all())
         far = (x.abs() > 0.2 * z + 0.2 * 2**cascade) | (z < -0.2 * 2**cascade)
         assert bool((grid[cascade][far] < 0).all())
-    updated = occupancy.updated(grid, ball, torch.Generator().manual_seed(0), step=8, share=1 / 32)
-    assert torch.equal(updated < 0, grid < 0)
+    updated = grid.clone()
+    occupancy.update(updated, [0, 1], ball, torch.Generator().manual_seed(0), step=8, share=1 / 32)
+    assert torch.equal(updated < 0, grid < 0) and not torch.equal(updated, grid)
+
+
+def test_cascades_take_turns_so_that_no_step_updates_many():
+    for cascades in (1, 3, 5, 8):
+        assert occupancy.due(0, cascades) == tuple(range(cascades))
+        for first, interval in ((8, 8), (occupancy.WARMUP_STEPS, 16)):
+            turns = [occupancy.due(step, cascades) for step in range(first, first + interval)]
+            assert sorted(c for turn in turns for c in turn) == list(range(cascades))
+            assert max(len(turn) for turn in turns) == 1
