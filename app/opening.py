@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import viser
 
-from h3d.models import formats
 from h3d.models.formats import FormatError
 from h3d.models.training.tasks import Model
 
@@ -22,7 +21,7 @@ from .sources import open_source
 from .workspace.folders import AllowedFolders
 from .workspace.optimisation import Optimisation
 from .workspace.scene import Layer
-from .workspace.workspace import Workspace, placed_asset, write_asset
+from .workspace.workspace import Workspace, placed_asset, read_asset, write_asset
 
 if TYPE_CHECKING:
     from .session import Session
@@ -82,7 +81,8 @@ class Opener:
                 path = Path(folder) / (name or "upload")
                 path.write_bytes(content)
                 try:
-                    layer = self.workspace.add(path.name, formats.read(path), sha256=formats.sha256(path))
+                    asset, sha256 = read_asset(path)
+                    layer = self.workspace.add(path.name, asset, sha256=sha256)
                 except FormatError as error:  # The temporary folder means nothing to the person who uploaded.
                     raise FormatError(path.name, error.place, error.rule, error.way_out) from error
                 session.select(layer.key)

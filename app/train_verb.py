@@ -18,7 +18,7 @@ from .recorder import Recorder
 from .run_folder import RunFolder
 
 DEFAULT_STEPS = 5000
-SETTINGS = ("seed", "downscale", "background", "log2_table_size")
+SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras")
 """Flags that are fields of a task's config, where it has them."""
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class TrainConfig:
     """Behind transparent pixels while training; the field is judged on white, after training on black on black."""
     log2_table_size: int | None = None
     """Entries of a level of the hash table, as a power of two: more is sharper in the end, and slower."""
+    refine_cameras: bool | None = None
+    """Move the cameras of the photos as well, for poses that are not exact; slower."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
     resume: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from h3d.app.workspace.scene import Layer
+from h3d.models.field_view import Pixels
 from h3d.models.gaussians import Gaussians
 from h3d.renderers import CancelFlag
 from h3d.renderers.cameras import Camera, quat_to_rotation
@@ -29,7 +30,7 @@ def field_shot(
     seen = field.render(
         torch.from_numpy(np.broadcast_to(eye.astype(np.float32), directions.shape).copy()),
         torch.from_numpy((directions @ turn).astype(np.float32)),
-        view=replace(display.field, normals=display.mode == "normals", quick=quick),
+        view=replace(display.field, normals=display.mode == "normals", quick=quick, pixels=_pixels(camera, turn)),
         cancel=cancel,
     )
     size = (rect[3] - rect[1], rect[2] - rect[0])
@@ -46,6 +47,12 @@ def field_shot(
             rgb = exposed(rgb, alpha, display.exposure)
     cost = seen.counts.numpy().astype(np.float32).reshape(size)
     return Shot(rgb.astype(np.float32), alpha, depth.astype(np.float32).reshape(size), cost)
+
+
+def _pixels(camera: Camera, turn: np.ndarray) -> Pixels:  # [3, 3]
+    """How the picture's pixels lie among the rays, in the field's own axes."""
+    x, y, z = (float(v) for v in camera.forward @ turn)
+    return Pixels((x, y, z), 1.0 / camera.focal)
 
 
 def pixel_directions(camera: Camera, rect: Rect) -> np.ndarray:  # [h * w, 3] float64, unit, in the world

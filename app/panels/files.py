@@ -10,8 +10,7 @@ import viser
 
 from h3d.app.opening import Opener
 from h3d.app.session import Session
-from h3d.models import formats
-from h3d.models.formats.tensors import SUFFIX
+from h3d.models import field_files, formats
 
 from .handles import ask, note, on_person, on_press
 
@@ -27,7 +26,9 @@ class FilesPart:
     def build_open(self) -> None:
         """Make the handles that open, in the current container."""
         gui, session, opener = self.session.client.gui, self.session, self.opener
-        upload = gui.add_upload_button("Upload a scene", hint=f"One file: {', '.join(sorted(formats.READABLE))}")
+        upload = gui.add_upload_button(
+            "Upload a scene", hint=f"One file: {', '.join(sorted({*formats.READABLE, *field_files.READABLE}))}"
+        )
 
         @upload.on_upload
         def _(event: viser.GuiEvent) -> None:
@@ -50,9 +51,9 @@ class FilesPart:
     def build_save(self) -> None:
         """Make the handles that save, in the current container."""
         gui, session, opener = self.session.client.gui, self.session, self.opener
-        suffix = gui.add_dropdown("Format", (*formats.WRITABLE, SUFFIX), initial_value=".ply")
+        suffix = gui.add_dropdown("Format", (*formats.WRITABLE, *field_files.WRITABLE), initial_value=".ply")
         gui.add_html(note("Gaussians as they stand in the scene: transform applied, hidden ones left out."))
-        gui.add_html(note(f"Fields are saved as {SUFFIX}, in their own axes."))
+        gui.add_html(note(f"Fields are saved as {', '.join(field_files.WRITABLE)}, in their own axes."))
         download = gui.add_button("Download")
         on_press(session, download, lambda: opener.download(session.selected_layer(), suffix.value, session))
         target = gui.add_text("Save as", "", hint=f"A path below {opener.folders.text}; the suffix decides the format.")

@@ -18,8 +18,8 @@ import torch
 
 from h3d.app.homes import home_of_asset
 from h3d.models import formats
-from h3d.models.field_files import RUN_FIELD, field_file, read_field, write_field
-from h3d.models.formats.tensors import SUFFIX, file_sha256
+from h3d.models.field_files import READABLE, RUN_FIELD, field_file, read_field, write_field
+from h3d.models.formats.tensors import file_sha256
 from h3d.models.gaussians import Gaussians
 
 from .events import AssetReplaced, Channel, LayersChanged, WorkspaceEvent
@@ -70,11 +70,8 @@ class Workspace:
         """
         path = path.expanduser()
         start = time.perf_counter()
-        if (source := field_file(path)) is not None:
-            asset, sha256 = read_field(source), file_sha256(source)
-        else:
-            source = formats.find_scene(path) if path.is_dir() else path
-            asset, sha256 = formats.read(source), formats.sha256(source)
+        source = field_file(path) or (formats.find_scene(path) if path.is_dir() else path)
+        asset, sha256 = read_asset(source)
         layer = self.add(_name_of(source), asset, path=source, sha256=sha256, home=home_of_asset(asset))
         self._bytes_per_second[source.suffix] = _bytes_on_disk(source) / max(time.perf_counter() - start, 1e-3)
         self._saved[layer.key] = _Saved.of(layer)
@@ -197,6 +194,17 @@ class Workspace:
             return edit.name
 
 
+def read_asset(path: Path) -> tuple[Asset, str]:
+    """What a file holds, and the hash of it.
+
+    Raises:
+        FormatError: the file is not one that we read, or is damaged.
+    """
+    if (field := field_file(path)) is not None:
+        return read_field(field), file_sha256(field)
+    return formats.read(path), formats.sha256(path)
+
+
 def write_asset(path: Path, asset: Asset) -> None:
     """Write an asset in the format that the suffix names.
 
@@ -254,8 +262,10 @@ def _bytes_on_disk(path: Path) -> int:
 
 
 def _name_of(path: Path) -> str:
+    if path.suffix == ".ckpt" and path.parent.name == "nerfstudio_models":
+        return path.parent.parent.name
     name = path.parent.name if path.name in ("meta.json", RUN_FIELD) else path.name
-    for suffix in (SUFFIX, ".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog"):
+    for suffix in (*READABLE, ".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
