@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -25,11 +25,12 @@ import torch
 from h3d.renderers import harmonics
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import GRID_CELLS, OccupancyGrid, RenderedRays
-from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, num_entries
+from h3d.renderers.hash_encoding import HashGridConfig
 from h3d.renderers.mlp import mlp
 from h3d.renderers.radiance import Radiance, RgbActivation
 from h3d.renderers.threads import one_torch_thread
 
+from .encodings import Encoding, describe, encode, encoding_from, encoding_header, table_shape
 from .field_view import WHOLE, FieldView
 from .formats.atomic import replacing
 from .formats.errors import DAMAGED, FormatError
@@ -47,9 +48,9 @@ Weights = tuple[torch.Tensor, ...]
 class HashGridField:
     """One trained field. All floats are float32 unless said otherwise."""
 
-    encoding: HashGridConfig
+    encoding: Encoding
     table: torch.Tensor  # [E, F]
-    density_weights: Weights  # [H, L * F], [16, H]
+    density_weights: Weights  # [H, encoding.width], ..., [16, H]
     rgb_weights: Weights  # [H, 32], ..., [3, H]
     thickness: torch.Tensor  # [cascades, 128^3] Morton order, optical thickness, below 0 = no camera sees the cell
     aabb: torch.Tensor  # [2, 3] in NGP space
@@ -68,10 +69,10 @@ class HashGridField:
     @property
     def facts(self) -> dict[str, str]:
         """See `Field`."""
-        grid, cascades = self.encoding, len(self.thickness)
+        cascades = len(self.thickness)
         weights = sum(w.numel() for w in (*self.density_weights, *self.rgb_weights))
         return {
-            "encoding": f"{grid.levels} levels of {grid.features} features, up to 2^{grid.log2_table_size} entries",
+            "encoding": describe(self.encoding),
             "parameters": f"{self.table.numel() + weights:,}, of which {weights:,} are the networks'",
             "space": f"a cube of side {self.aabb_scale:g}, {cascades} grids of 128^3 cells",
             "occupied": occupied(self.grid),
@@ -113,8 +114,10 @@ class HashGridField:
         return occupancy(self.thickness)
 
     @property
-    def radiance(self) -> Radiance:
-        """All but the grid, as the kernel that renders it takes it."""
+    def radiance(self) -> Radiance | None:
+        """All but the grid, as the kernel that renders it takes it; None where the encoding is no grid."""
+        if not isinstance(self.encoding, HashGridConfig):
+            return None
         return Radiance(
             self.encoding, self.table, self.density_weights, self.rgb_weights, self.aabb, self.rgb_activation
         )
@@ -139,7 +142,7 @@ class HashGridField:
 
     def features(self, positions: torch.Tensor, *, level_mask: int | None = None) -> torch.Tensor:
         """The 16 density features [P, 16] at positions [P, 3] in NGP space."""
-        encoded = hash_encode(self.warped(positions), self.table, self.encoding, level_mask=level_mask)
+        encoded = encode(self.warped(positions), self.table, self.encoding, level_mask=level_mask)
         return mlp(encoded, self.density_weights)
 
     def warped(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] -> [P, 3]
@@ -215,7 +218,7 @@ def field_tensors(field: HashGridField) -> dict[str, torch.Tensor]:
 
 def field_header(field: HashGridField) -> dict[str, Any]:
     """What a field's file says beside its arrays."""
-    header = {"format": FORMAT, "encoding": asdict(field.encoding), "up": field.up, "remark": field.remark}
+    header = {"format": FORMAT, "encoding": encoding_header(field.encoding), "up": field.up, "remark": field.remark}
     header["rgb_activation"] = field.rgb_activation
     return header | ({"foreign": dict(field.foreign)} if len(field.foreign) > 0 else {})
 
@@ -234,7 +237,7 @@ def load(path: Path) -> HashGridField:
 def field_from(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HashGridField:
     """A field of checked arrays."""
     try:
-        encoding = HashGridConfig(**header["encoding"])
+        encoding = encoding_from(header["encoding"])
         named: Callable[[str], Weights] = lambda key: tuple(  # noqa: E731
             tensors[f"{key}.{i}"] for i in range(sum(name.startswith(f"{key}.") for name in tensors))
         )
@@ -263,14 +266,13 @@ def _up(values: Any) -> tuple[float, float, float]:
 
 
 def _check(path: Path, field: HashGridField) -> None:
-    width = field.encoding.levels * field.encoding.features
-    expected = {"table": (num_entries(field.encoding), field.encoding.features), "aabb": (2, 3)}
+    expected = {"table": table_shape(field.encoding), "aabb": (2, 3)}
     expected |= {"ngp_from_world": (4, 4), "thickness": (cascades_of(max(field.aabb_scale, 1.0)), GRID_CELLS)}
     for name, shape in expected.items():
         found = tuple(getattr(field, name).shape)
         if found != shape:
             raise FormatError(path, name, f"its shape is {list(found)}, it must be {list(shape)}", DAMAGED)
-    chains = {"density_weights": (width, DENSITY_FEATURES), "rgb_weights": (DENSITY_FEATURES + 16, 3)}
+    chains = {"density_weights": (field.encoding.width, DENSITY_FEATURES), "rgb_weights": (DENSITY_FEATURES + 16, 3)}
     for name, (first, last) in chains.items():
         weights: Weights = getattr(field, name)
         sizes = [first, *(w.shape[0] for w in weights)]

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 
 from h3d.models.datasets import PosedImages, auto_downscale
+from h3d.models.encodings import Encoding, dense_like, encode, fresh_table, tied
 from h3d.models.hash_grid import (
     DENSITY_FEATURES,
     HashGridField,
@@ -31,7 +32,8 @@ from h3d.models.hash_grid import (
 from h3d.renderers import harmonics
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.fields import OccupancyGrid, Samples, composite, march
-from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, initial_table, per_level_scale
+from h3d.renderers.frequency_encoding import FrequencyConfig
+from h3d.renderers.hash_encoding import HashGridConfig, per_level_scale
 from h3d.renderers.mlp import initial_weights, mlp
 from h3d.renderers.threads import one_torch_thread
 
@@ -60,6 +62,10 @@ class HashGridTraining:
     """Photos are reduced by this factor; auto = the longest side is at most 640 pixels."""
     background: Background = "random"
     """What is behind transparent pixels while training; random teaches where nothing is."""
+    encoding: Literal["hash", "dense", "frequency"] = "hash"
+    """What is learnt in: hashed grids, dense ones of as many parameters, or a network alone that sees sines."""
+    combine: Literal["concat", "sum"] = "concat"
+    """Whether the network reads the features of the levels side by side, or their sum."""
     levels: int = 8
     features: Literal[1, 2, 4, 8] = 4
     log2_table_size: int = 17
@@ -76,10 +82,21 @@ class HashGridTraining:
     average_decay: float = 0.95
     """Of the running average of the weights, which is what is displayed."""
     network_l2: float = 1e-6
+    octaves: int = 10
+    """Of the frequency encoding."""
     grid_share: float = 1 / 32
     """Share of the occupancy grid's cells that an update samples blindly."""
     refine_cameras: bool = False
     """Whether the photos' cameras are moved a little too, for poses that are not exact; half as slow again."""
+
+    def __post_init__(self) -> None:
+        if self.combine == "sum" and self.encoding == "frequency":
+            raise ValueError("combine: sum; octaves are not features of one kind, use concat with frequency")
+
+    @property
+    def density_layers(self) -> int:
+        """Matrices of the density network: one hidden layer after features that are learnt, else four."""
+        return 5 if self.encoding == "frequency" else 2
 
 
 @dataclass(eq=False)
@@ -100,15 +117,21 @@ class TrainingState:
         self.grid = occupancy(self.thickness)
 
 
-def encoding_of(config: HashGridTraining, aabb_scale: float) -> HashGridConfig:
-    """Levels from 16 to `finest_resolution` corners across the unit cube; larger scenes get as fine ones."""
+def encoding_of(config: HashGridTraining, aabb_scale: float) -> Encoding:
+    """Levels from 16 to `finest_resolution` corners across the unit cube; larger scenes get as fine ones.
+
+    Dense grids of as many parameters end at coarser ones.
+    """
+    if config.encoding == "frequency":
+        return FrequencyConfig(levels=config.octaves)
     scale = per_level_scale(16, config.finest_resolution * aabb_scale, config.levels)
-    return HashGridConfig(
+    hashed = HashGridConfig(
         levels=config.levels,
         features=config.features,
         log2_table_size=config.log2_table_size,
         per_level_scale=scale,
     )
+    return dense_like(hashed) if config.encoding == "dense" else hashed
 
 
 def train(
@@ -153,9 +176,11 @@ class Trainer:
     def start(self) -> TrainingState:
         """The state before the first step."""
         generator = torch.Generator().manual_seed(self.config.seed)
-        hidden, width = self.config.hidden, self.encoding.width
-        table = AdamRows.of(initial_table(self.encoding, generator))
-        density = initial_weights((width, hidden, DENSITY_FEATURES), generator)
+        hidden = self.config.hidden
+        width = self.encoding.width if self.config.combine == "concat" else self.config.features
+        table = AdamRows.of(fresh_table(self.encoding, generator))
+        inner = [hidden] * (self.config.density_layers - 1)
+        density = initial_weights((width, *inner, DENSITY_FEATURES), generator)
         rgb = initial_weights((DENSITY_FEATURES + 16, hidden, hidden, 3), generator)
         networks = [AdamRows.of(weights) for weights in (*density, *rgb)]
         cascades = cascades_of(float(self.dataset.aabb_scale))
@@ -183,13 +208,13 @@ class Trainer:
 
     def snapshot(self, state: TrainingState) -> HashGridField:
         """The field as it is displayed: averaged weights, copied."""
-        decay, up = self.config.average_decay, self.dataset.up
+        decay, up, depth = self.config.average_decay, self.dataset.up, self.config.density_layers
         weights = [network.averaged(state.step, decay) for network in state.networks]
         return HashGridField(
             encoding=self.encoding,
             table=state.table.averaged(state.step, decay),
-            density_weights=tuple(weights[:2]),
-            rgb_weights=tuple(weights[2:]),
+            density_weights=self._first_network(tuple(weights[:depth])),
+            rgb_weights=tuple(weights[depth:]),
             thickness=state.thickness.clone(),
             aabb=self.aabb,
             ngp_from_world=torch.from_numpy(self.dataset.space.matrix),
@@ -199,13 +224,17 @@ class Trainer:
 
     def _features(self, state: TrainingState, positions: torch.Tensor, table: torch.Tensor, weights: Weights):
         warped = (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
-        return mlp(hash_encode(warped, table, self.encoding), weights)
+        return mlp(encode(warped, table, self.encoding), self._first_network(weights))
+
+    def _first_network(self, weights: Weights) -> Weights:
+        """The density network as it reads the levels side by side."""
+        return weights if self.config.combine == "concat" else (tied(weights[0], self.encoding), *weights[1:])
 
     def _update_occupancy(self, state: TrainingState) -> None:
         cascades = occupancy_grid.due(state.step, len(state.thickness))
         if len(cascades) == 0:
             return
-        weights = tuple(network.values for network in state.networks[:2])
+        weights = tuple(network.values for network in state.networks[: self.config.density_layers])
 
         def density(positions: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
@@ -220,7 +249,7 @@ class Trainer:
         jitter = torch.rand(origins.shape[0], generator=state.generator)
         samples = march(origins, directions, state.grid, aabb=self.aabb, cone_angle=self.cone_angle, jitter=jitter)
         samples = bounded(thinned(samples, state.generator), MARCHED_SAMPLES * self.config.samples_per_step)
-        weights = tuple(network.values for network in state.networks[:2])
+        weights = tuple(network.values for network in state.networks[: self.config.density_layers])
         with torch.no_grad():
             density = density_of(self._features(state, samples.positions, state.table.values, weights))
             counts = composite(density, torch.zeros(density.shape[0], 3), samples, background=(0.0, 0.0, 0.0)).counts
@@ -238,6 +267,7 @@ class Trainer:
         """The loss, and a step of the optimisers down its gradient."""
         table = state.table.values.requires_grad_()
         weights = tuple(network.values.requires_grad_() for network in state.networks)
+        depth = self.config.density_layers
         parameters = [table, *weights]
         positions, directions = samples.positions, batch.directions
         if state.cameras is not None:
@@ -245,13 +275,13 @@ class Trainer:
             parameters.append(corrections)
             origins, directions = corrected(batch.origins, directions, corrections[batch.photo])
             positions = sampled_along(origins, directions, samples)
-        features = self._features(state, positions, table, weights[:2])
+        features = self._features(state, positions, table, weights[:depth])
         # The harmonics of a direction are those of its ray: worked out once a ray, not once a sample.
         bases = harmonics.basis(directions, 3).repeat_interleave(samples.ray_counts, dim=0)
-        rgb = rgb_of(features, bases, weights[2:])
+        rgb = rgb_of(features, bases, weights[depth:])
         rendered = composite(density_of(features), rgb, samples, background=background)
         loss = torch.nn.functional.huber_loss(rendered.rgb, target, delta=HUBER_WIDTH)
-        gradients = torch.autograd.grad(loss, parameters)
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         for tensor in parameters:
             tensor.requires_grad_(False)
         self._optimise(state, gradients)

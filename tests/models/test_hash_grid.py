@@ -14,6 +14,7 @@ from h3d.models.datasets import NgpSpace
 from h3d.models.hash_grid import HashGridField
 from h3d.models.hash_grid_view import rays_to_ngp
 from h3d.renderers.fields import GRID_CELLS
+from h3d.renderers.frequency_encoding import FrequencyConfig
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table
 from h3d.renderers.mlp import initial_weights
 
@@ -45,6 +46,17 @@ def test_a_saved_field_is_read_back_bit_for_bit(field: HashGridField, tmp_path: 
         assert torch.equal(a, b)
     for name in ("table", "thickness", "aabb", "ngp_from_world"):
         assert torch.equal(getattr(field, name), getattr(back, name))
+
+
+def test_a_field_of_frequencies_is_saved_and_read_back_too(field: HashGridField, tmp_path: Path):
+    encoding = FrequencyConfig(levels=4)
+    weights = tuple(initial_weights((encoding.width, 16, 16, 16), torch.Generator().manual_seed(1)))
+    waves = replace(field, encoding=encoding, table=torch.zeros(0, 1), density_weights=weights)
+    waves.save(tmp_path / "f.safetensors")
+    back = hash_grid.load(tmp_path / "f.safetensors")
+    positions = torch.rand(10, 3)
+    assert back.encoding == encoding and torch.equal(back.density(positions), waves.density(positions))
+    assert waves.density(positions).std() > 0
 
 
 def test_damaged_and_foreign_files_get_one_sentence(field: HashGridField, tmp_path: Path):
