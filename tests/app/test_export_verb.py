@@ -12,6 +12,7 @@ from known_fields import ball, density_field, distance_field
 from h3d.app.export_verb import ExportConfig, export_command
 from h3d.models import meshes
 from h3d.models.formats import point_cloud
+from h3d.models.formats.errors import FormatError
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,6 @@ def test_wrong_wishes_get_one_sentence_and_leave_no_file(run: Path, tmp_path: Pa
         export_command(replace(config, output=tmp_path / "m.ply", points=-1))
     with pytest.raises(ValueError, match="there is no surface at this threshold"):
         export_command(replace(config, output=tmp_path / "m.obj", threshold=9.0, resolution=16))
-    with pytest.raises(OSError, match="no such file"):
+    with pytest.raises(FormatError, match="there is no such file or folder"):
         export_command(replace(config, field=tmp_path / "absent.safetensors", output=tmp_path / "m.obj"))
     assert list(tmp_path.iterdir()) == []
