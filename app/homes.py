@@ -1,4 +1,5 @@
-"""Where to look at what is learnt from: from among the photos' cameras, or straight at a picture."""
+"""Where to look at what is learnt from: from among the photos' cameras, straight at a picture,
+or as a scene file says."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from h3d.models.datasets import PosedImage, PosedImages
+from h3d.models.path_traced import PathTracedScene
 from h3d.models.signed_distance import SignedDistanceField
+from h3d.models.surface_scene import SurfaceScene
 from h3d.models.training import Task
+from h3d.models.training.cache_task import RadianceCacheTask
 from h3d.renderers.cameras import Camera
 
 from .workspace.scene import Asset, Home
@@ -29,6 +33,8 @@ def home_of(task: Task[Any]) -> Home | None:
         return Home(up=MESH_UP, direction=MESH_FRONT)
     if task.model == "image":
         return Home(up=(0.0, -1.0, 0.0), direction=(0.0, 0.0, -1.0))
+    if isinstance(task, RadianceCacheTask):
+        return _of_scene(task.scene)
     return None
 
 
@@ -36,6 +42,8 @@ def home_of_asset(asset: Asset) -> Home | None:
     """Where to look at what a file holds from, where the file says so."""
     if isinstance(asset, SignedDistanceField):
         return Home(up=MESH_UP, direction=MESH_FRONT)
+    if isinstance(asset, PathTracedScene):
+        return _of_scene(asset.scene)
     up = getattr(asset, "up", None)
     return None if up is None else Home(_triple(_levelled(np.array(up))))
 
@@ -63,6 +71,10 @@ def _among_photos(dataset: PosedImages) -> Home:
     first = dataset.images[(dataset.train or dataset.test)[0]]
     pivot = center_of(dataset)
     return Home(_triple(_levelled(dataset.up)), photo_camera(first, first.width / first.height), _triple(pivot))
+
+
+def _of_scene(scene: SurfaceScene) -> Home:
+    return Home(scene.up, scene.camera, scene.target)
 
 
 def _levelled(up: np.ndarray) -> np.ndarray:  # [3] -> [3]

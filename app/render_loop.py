@@ -2,7 +2,8 @@
 
 A tab is `moving` or `still`. Moving pictures are as small as the measured cost asks for; when nothing has happened
 for a moment the picture is rendered whole, in two goes where it takes long. While what is shown is being optimised
-(`step`), still pictures have a budget too: the optimisation wants the time. What happens is a table:
+(`step`), still pictures have a budget too: the optimisation wants the time. A still picture that is not finished is
+drawn again until it is. What happens is a table:
 
     state \\ action   move      change    settle    step
     moving           moving    moving    still     moving
@@ -57,6 +58,8 @@ class Drawn:
     width: int
     height: int
     stats: dict[str, float]
+    refines: bool = False  # it went on with the picture before, so it says nothing of what one costs
+    unfinished: bool = False  # it gets better when it is drawn again
 
 
 class Source(Protocol):
@@ -196,8 +199,10 @@ class RenderLoop:
             self._state = TRANSITIONS[self._state, action]
             still = self._state == "still"
             try:
-                self._draw(still, requested_at)
-                if still and not self._something_waits():
+                unfinished = self._draw(still, requested_at)
+                if still and unfinished:
+                    self.request("settle")
+                elif still and not self._something_waits():
                     self._source.settled(self._cancel)
             except Cancelled:
                 continue
@@ -233,30 +238,31 @@ class RenderLoop:
         with self._condition:
             return self._pending is not None or self._closed
 
-    def _draw(self, still: bool, requested_at: float) -> None:
+    def _draw(self, still: bool, requested_at: float) -> bool:
+        """Draws and sends; whether the picture gets better when it is drawn again."""
         width, height = self._source.full_size()
         key = self._source.cost_key()
         if (model := self._costs.get(key)) is None:
             model = self._costs[key] = CostModel(self._source.first_scale())
         budget = self._source.budget_ms(still=still)
         if budget is not None:
-            self._draw_at(model.scale_for(width * height, budget), still, requested_at, model)
-            return
+            return self._draw_at(model.scale_for(width * height, budget), still, requested_at, model)
         if model.milliseconds(width * height) > PREVIEW_MS:
             self._draw_at(model.scale_for(width * height, PREVIEW_BUDGET_MS), still, requested_at, model)
             if not self._room():
-                return
-        self._draw_at(1.0, still, requested_at, model)
+                return False
+        return self._draw_at(1.0, still, requested_at, model)
 
-    def _draw_at(self, scale: float, still: bool, requested_at: float, model: CostModel) -> None:
+    def _draw_at(self, scale: float, still: bool, requested_at: float, model: CostModel) -> bool:
         width, height = self._source.full_size()
         width, height = max(1, round(scale * width)), max(1, round(scale * height))
         start = time.perf_counter()
         drawn = self._source.draw(width, height, still=still, cancel=self._cancel)
-        model.add(width * height, 1e3 * (time.perf_counter() - start))
+        if not drawn.refines:
+            model.add(width * height, 1e3 * (time.perf_counter() - start))
         with self._condition:
             if self._closed:
-                return
+                return False
             self._in_flight += 1
         try:
             answer = self._sink.show(drawn, still=still)
@@ -265,6 +271,7 @@ class RenderLoop:
                 self._in_flight -= 1
             raise
         answer.add_done_callback(lambda answer: self._acknowledge(answer, requested_at))
+        return drawn.unfinished
 
     def _acknowledge(self, answer: Future[None], requested_at: float) -> None:
         with self._condition:

@@ -24,6 +24,7 @@ from h3d.renderers.cameras import Camera
 
 from .figures import compare, images
 from .figures.display import Display
+from .figures.passes import ONE_PASS, GrowingPasses
 from .figures.pictures import Backend, View
 from .hands import Hands
 from .navigation import Navigation
@@ -102,6 +103,7 @@ class Session:
         self._live = {run.layer for run in optimisation.statuses() if run.state == "running"}
         self.hands = Hands(self.refuse)
         self.navigation = Navigation(self, settings.up)
+        self.passes = GrowingPasses()
         self.loop = RenderLoop(self, self)
         self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
         self._last_error = ("", 0.0)
@@ -258,6 +260,8 @@ class Session:
             run = next((x.name for x in self.workspace.layers if x.run == self.compare.photo.run), "")
             return photo.name if side == "b" else run
         display = self.view(side).display
+        if self.compare.own_b is not None and self.compare.own_b.cached != self.display.field.cached:
+            return "with radiance cache" if display.field.cached else "path tracing alone"
         return next((x.name for x in self.workspace.layers if x.key == key), display.mode)
 
     def full_size(self) -> tuple[int, int]:
@@ -286,14 +290,25 @@ class Session:
         camera = self.camera(width, height)
         subject, backend = self.subject(), self.settings.backend
         began = time.perf_counter()
+        if still:
+            self.passes.begin(self.display.path_seconds)
+        passes = self.passes if still else ONE_PASS
         with self.optimisation.frames.drawing():
             if isinstance(subject, View):
+                drawer = images.painter(subject, camera, quick=not still, passes=passes, cancel=cancel, backend=backend)
                 depth = still and (self.gizmo or len(self.overlays) > 0)
-                picture = images.render(subject, camera, depth=depth, quick=not still, cancel=cancel, backend=backend)
             else:
-                picture = compare.render(subject, camera, quick=not still, cancel=cancel, backend=backend)
-        total = {"total_ms": 1e3 * (time.perf_counter() - began)}
-        return Drawn(picture, width, height, {**(picture.stats or {}), **total})
+                drawer = compare.painter(
+                    subject, camera, quick=not still, passes=passes, cancel=cancel, backend=backend
+                )
+                depth = False
+            picture = drawer.picture(depth=depth, cancel=cancel)
+        stats = {**(picture.stats or {}), "total_ms": 1e3 * (time.perf_counter() - began)}
+        if not still:
+            return Drawn(picture, width, height, stats)
+        # While something is being optimised its own pace decides when there is a next picture.
+        unfinished = self.passes.unfinished and self.budget_ms(still=True) is None
+        return Drawn(picture, width, height, stats, refines=self.passes.refines, unfinished=unfinished)
 
     def settled(self, cancel: CancelFlag) -> None:
         subject = self.subject()
@@ -301,6 +316,11 @@ class Session:
             with self.optimisation.frames.drawing():
                 sentence = self.photos.judged(self.compare.photo, cancel)
             self.events.publish(Measured(sentence))
+            return
+        if len(self.passes.report) > 0:
+            parts = [f"{passes:,} passes in {seconds:.1f} s" for passes, seconds in self.passes.report]
+            sides = [f"{name}: {part}" for name, part in zip("AB", parts, strict=False)] if len(parts) > 1 else parts
+            self.events.publish(Measured(f"{'; '.join(sides)}."))
             return
         if isinstance(subject, View):
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hash_grid, image_field, nerfstudio_field, signed_distance
+from . import hash_grid, image_field, nerfstudio_field, path_traced, signed_distance, surface_scene
 from .field_view import Field
 from .formats import ingp, nerfstudio_checkpoint, torch_zip
 from .formats.errors import FormatError
@@ -24,6 +24,7 @@ READERS: dict[str, Callable[[Path], Field]] = {
     nerfstudio_field.FORMAT: nerfstudio_field.load,
     signed_distance.FORMAT: signed_distance.load,
     image_field.FORMAT: image_field.load,
+    path_traced.FORMAT: path_traced.load,
 }
 """Of our own files, by the "format" in the header."""
 RUN_FIELD = "field.safetensors"
@@ -72,6 +73,12 @@ def _write_ingp(path: Path, field: Field) -> None:
     ingp.write(path, field)
 
 
+def _write_scene(path: Path, field: Field) -> None:
+    if not isinstance(field, path_traced.PathTracedScene):
+        raise FormatError(path, "value", f"a {type(field).__name__} is no scene of surfaces", f"save it as {SUFFIX}")
+    field.without_cache.save(path)
+
+
 _OURS = FieldFormat(
     "h3d field", (SUFFIX,), _read_ours, lambda path, field: field.save(path), lambda path: "safetensors", "exact"
 )
@@ -79,7 +86,15 @@ _INGP = FieldFormat("instant-ngp snapshot", ingp.SUFFIXES, ingp.read, _write_ing
 _NERFSTUDIO = FieldFormat(
     "nerfstudio checkpoint", (nerfstudio_checkpoint.SUFFIX,), nerfstudio_checkpoint.read, None, lambda path: "", "exact"
 )
-FORMATS = (_OURS, _INGP, _NERFSTUDIO)
+_SCENE = FieldFormat(
+    "scene of surfaces",
+    (surface_scene.SUFFIX,),
+    path_traced.read_scene_field,
+    _write_scene,
+    lambda path: "JSON",
+    "exact",
+)
+FORMATS = (_OURS, _INGP, _NERFSTUDIO, _SCENE)
 READABLE = tuple(suffix for row in FORMATS for suffix in row.suffixes)
 """Suffixes that `read_field` knows."""
 WRITABLE = {suffix: row.quantisation for row in FORMATS if row.write is not None for suffix in row.suffixes}

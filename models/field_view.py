@@ -53,6 +53,10 @@ class FieldView:
     """How wide a pixel sees, for fields that show its mean; none = judged by the rays and their order."""
     quick: bool = False
     """While the camera moves: a little less exact where that is much quicker."""
+    cached: bool = True
+    """Whether a path-traced scene asks its radiance cache; off = its paths are traced to their ends."""
+    sample: int = 0
+    """Number of the pass, for fields whose looks are noisy and whose picture is the mean of many."""
 
     def __post_init__(self) -> None:
         if any(not 0.0 <= low < high <= 1.0 for low, high in zip(self.crop_low, self.crop_high, strict=True)):

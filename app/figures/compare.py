@@ -19,6 +19,7 @@ from h3d.renderers.cameras import Camera
 
 from . import colormaps, images, stamps
 from .images import ViewPainter
+from .passes import FixedPasses, Passes
 from .pictures import Backend, Legend, Picture, Rect, Tile, View
 from .splat_parts import round_up, visible_count
 from .stamps import Stamp
@@ -26,6 +27,7 @@ from .stamps import Stamp
 CompareMode = Literal["wipe", "side_by_side", "difference", "flip"]
 DIFFERENCE_SIDE = 256  # pixels of the longer side of the pictures that an automatic range is measured on
 SMALLEST_RANGE = 0.01
+PASSES_FOR_RANGE = 16
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ def painter(
     *,
     backend: Backend = "auto",
     quick: bool = False,
+    passes: Passes | None = None,
     cancel: CancelFlag | None = None,
 ) -> ComparisonPainter:
     """What draws `comparison` from `camera`; measures now what all rectangles share.
@@ -176,9 +179,9 @@ def painter(
     first, second = comparison.a, comparison.b
     if comparison.mode == "flip":
         first = second = comparison.a if comparison.show == "a" else comparison.b
-    a = images.painter(first, left, backend=backend, quick=quick, cancel=cancel)
+    a = images.painter(first, left, backend=backend, quick=quick, passes=passes, cancel=cancel)
     same = first is second and left is right
-    b = a if same else images.painter(second, right, backend=backend, quick=quick, cancel=cancel)
+    b = a if same else images.painter(second, right, backend=backend, quick=quick, passes=passes, cancel=cancel)
     legend = None
     if comparison.mode == "difference":
         bound = comparison.difference_range or _measured_range(comparison, camera, backend, cancel)
@@ -192,11 +195,12 @@ def render(
     *,
     depth: bool = False,
     quick: bool = False,
+    passes: Passes | None = None,
     cancel: CancelFlag | None = None,
     backend: Backend = "auto",
 ) -> Picture:
     """The comparison as one picture for a screen."""
-    drawer = painter(comparison, camera, backend=backend, quick=quick, cancel=cancel)
+    drawer = painter(comparison, camera, backend=backend, quick=quick, passes=passes, cancel=cancel)
     return drawer.picture(depth=depth, cancel=cancel)
 
 
@@ -233,7 +237,10 @@ def _strongest(change: np.ndarray) -> np.ndarray:  # [h, w, 3] -> [h, w]
 def _measured_range(comparison: Comparison, camera: Camera, backend: Backend, cancel: CancelFlag | None) -> float:
     """A round number that nearly all changes of a small picture stay below."""
     small = images.shrunk_camera(camera, DIFFERENCE_SIDE)
-    sides = [images.render(view, small, cancel=cancel, backend=backend) for view in (comparison.a, comparison.b)]
+    few = FixedPasses(PASSES_FOR_RANGE)
+    sides = [
+        images.render(view, small, passes=few, cancel=cancel, backend=backend) for view in (comparison.a, comparison.b)
+    ]
     change = np.abs(_strongest(sides[1].pixels.astype(np.int16) - sides[0].pixels)) / 255.0
     changed = change[change > 0]
     bound = max(float(np.quantile(changed, 0.98)) if len(changed) > 0 else 0.0, SMALLEST_RANGE)

@@ -20,6 +20,7 @@ RANGES: dict[str, tuple[float, float, float]] = {  # minimum, maximum, step
     "near_plane": (0.001, 10.0, 0.001),
     "far_plane": (1.0, 10000.0, 1.0),
     "exposure": (-5.0, 5.0, 0.1),
+    "path_seconds": (0.2, 60.0, 0.2),
 }
 
 
@@ -48,6 +49,8 @@ class Display:
     """Gaussians farther than this are not drawn."""
     exposure: float = 0.0
     """Brightens (or darkens) colours by this many stops."""
+    path_seconds: float = 4.0
+    """Time that a picture of a path-traced scene gets; in a comparison, each side's. More is less noise."""
     field: FieldView = FieldView()
     """How fields are looked at; see the Field panel."""
 
@@ -56,3 +59,5 @@ class Display:
             raise ValueError(
                 f"near_plane {self.near_plane} and far_plane {self.far_plane}: must be 0 < near_plane < far_plane"
             )
+        if not 0.0 <= self.path_seconds < float("inf"):
+            raise ValueError(f"path_seconds {self.path_seconds}: must be finite and 0 or more")

@@ -1,52 +1,94 @@
-"""Layers of fields as pictures: rays in the field's own axes, and what comes back in the camera's."""
+"""Layers of fields as pictures: rays in the field's own axes, and what comes back in the camera's.
+
+Fields whose every look is noisy are looked at pass by pass, each through another point of the pixels: see `passes`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from h3d.app.workspace.scene import Layer
-from h3d.models.field_view import Pixels
+from h3d.models.field_view import Field, FieldView, Pixels
 from h3d.models.gaussians import Gaussians
+from h3d.models.path_traced import PathTracedScene
 from h3d.renderers import CancelFlag
 from h3d.renderers.cameras import Camera, quat_to_rotation
+from h3d.renderers.fields import RenderedRays
 
 from .display import Display
+from .passes import Passes, offset
 from .pictures import Rect
 from .shots import Shot, exposed, srgb_of
 
 
 def field_shot(
-    layer: Layer, display: Display, camera: Camera, rect: Rect, *, quick: bool, cancel: CancelFlag | None
+    layer: Layer,
+    display: Display,
+    camera: Camera,
+    rect: Rect,
+    *,
+    quick: bool,
+    passes: Passes,
+    cancel: CancelFlag | None,
 ) -> Shot:
     """The rectangle of one field; normals in place of colours where the display asks for them. Raises `Cancelled`."""
-    field = layer.asset
-    assert not isinstance(field, Gaussians)
     turn = quat_to_rotation(np.array(layer.wxyz))
-    directions = pixel_directions(camera, rect)  # [R, 3], in the world
-    eye = (camera.position - np.array(layer.position)) @ turn / layer.scale
-    seen = field.render(
-        torch.from_numpy(np.broadcast_to(eye.astype(np.float32), directions.shape).copy()),
-        torch.from_numpy((directions @ turn).astype(np.float32)),
-        view=replace(display.field, normals=display.mode == "normals", quick=quick, pixels=_pixels(camera, turn)),
-        cancel=cancel,
-    )
+    view = replace(display.field, normals=display.mode == "normals", quick=quick, pixels=_pixels(camera, turn))
+    seen = _seen(layer, view, camera, rect, passes, cancel)
     size = (rect[3] - rect[1], rect[2] - rect[0])
     alpha = seen.alpha.numpy().reshape(size)
-    depth = seen.depth.numpy() * layer.scale * (directions @ camera.forward)
+    depth = seen.depth.numpy() * layer.scale * (pixel_directions(camera, rect) @ camera.forward)
     if display.mode == "normals":
-        normals = np.zeros_like(directions) if seen.normals is None else seen.normals.numpy() @ turn.T
-        rgb = 0.5 * (normals.reshape(*size, 3) + alpha[..., None])
+        normals = np.zeros((*size, 3)) if seen.normals is None else (seen.normals.numpy() @ turn.T).reshape(*size, 3)
+        rgb = 0.5 * (normals + alpha[..., None])
     else:
         rgb = seen.rgb.numpy().reshape(*size, 3)
-        if getattr(field, "linear", False):
+        if getattr(layer.asset, "linear", False):
             rgb = srgb_of(rgb * np.float32(2.0**display.exposure))
         else:
             rgb = exposed(rgb, alpha, display.exposure)
     cost = seen.counts.numpy().astype(np.float32).reshape(size)
     return Shot(rgb.astype(np.float32), alpha, depth.astype(np.float32).reshape(size), cost)
+
+
+def is_noisy(layer: Layer) -> bool:
+    """Whether a picture of the layer is the mean of many passes."""
+    return isinstance(layer.asset, PathTracedScene)
+
+
+def _seen(
+    layer: Layer, view: FieldView, camera: Camera, rect: Rect, passes: Passes, cancel: CancelFlag | None
+) -> RenderedRays:
+    """What the rays of the rectangle see, over all passes where there are several."""
+    field, turn = layer.asset, quat_to_rotation(np.array(layer.wxyz))
+    assert not isinstance(field, Gaussians)
+    eye = (camera.position - np.array(layer.position)) @ turn / layer.scale
+
+    def look(number: int) -> RenderedRays:
+        directions = pixel_directions(camera, rect, offset(number))  # [R, 3], in the world
+        return field.render(
+            torch.from_numpy(np.broadcast_to(eye.astype(np.float32), directions.shape).copy()),
+            torch.from_numpy((directions @ turn).astype(np.float32)),
+            view=replace(view, sample=number),
+            cancel=cancel,
+        )
+
+    if not is_noisy(layer):
+        return look(0)
+    share = (rect[2] - rect[0]) * (rect[3] - rect[1]) / (camera.width * camera.height)
+    return passes.mean(_key(layer, field, view, camera, rect), share, look)
+
+
+def _key(layer: Layer, field: Field, view: FieldView, camera: Camera, rect: Rect) -> Hashable:
+    """Passes with equal keys belong to one picture."""
+    assert isinstance(field, PathTracedScene)
+    place = (layer.wxyz, layer.position, layer.scale)
+    pose = (camera.camera_to_world.tobytes(), camera.fov_y_radians, camera.width, camera.height)
+    return layer.key, field.passes_of(view), view, place, pose, rect
 
 
 def _pixels(camera: Camera, turn: np.ndarray) -> Pixels:  # [3, 3]
@@ -55,9 +97,11 @@ def _pixels(camera: Camera, turn: np.ndarray) -> Pixels:  # [3, 3]
     return Pixels((x, y, z), 1.0 / camera.focal)
 
 
-def pixel_directions(camera: Camera, rect: Rect) -> np.ndarray:  # [h * w, 3] float64, unit, in the world
-    """Through the centres of a rectangle's pixels, row by row."""
-    x, y = np.arange(rect[0], rect[2]) + 0.5, np.arange(rect[1], rect[3]) + 0.5
+def pixel_directions(
+    camera: Camera, rect: Rect, shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:  # [h * w, 3] float64, unit, in the world
+    """Through the centres of a rectangle's pixels, row by row, or beside them by a shift in pixels."""
+    x, y = np.arange(rect[0], rect[2]) + (0.5 + shift[0]), np.arange(rect[1], rect[3]) + (0.5 + shift[1])
     local = np.empty((len(y), len(x), 3))
     local[..., 0] = (x - 0.5 * camera.width) / camera.focal
     local[..., 1] = ((y - 0.5 * camera.height) / camera.focal)[:, None]

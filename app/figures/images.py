@@ -9,6 +9,7 @@ Letters: h rows, w columns of the rectangle; N Gaussians of all layers in order;
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -22,7 +23,8 @@ from h3d.renderers import CancelFlag, Rendered, SplatScene
 from h3d.renderers.cameras import Camera
 
 from . import colormaps
-from .field_parts import field_shot
+from .field_parts import field_shot, is_noisy
+from .passes import MOST_PASSES, ONE_PASS, FixedPasses, Passes
 from .pictures import Backend, Legend, Picture, Rect, Tile, View
 from .shots import Shot, exposed, merged, shrunk
 from .splat_parts import heat_scenes, raster_options, rasterize, round_up, row_colors, splat_scene
@@ -43,6 +45,7 @@ class ViewPainter:
     scenes: tuple[SplatScene, ...]
     fields: tuple[Layer, ...] = ()
     quick: bool = False  # a little less exact where that is much quicker
+    passes: Passes = ONE_PASS  # of fields whose every look is noisy
     row_colors: np.ndarray | None = None  # [N + 1, 3] float32, of mode top_id; the first is for "nothing"
     legend: Legend | None = None
 
@@ -106,11 +109,13 @@ class ViewPainter:
                 rgb = exposed(rgb, alpha, display.exposure)
             z = np.zeros_like(alpha) if rendered.depth is None else rendered.depth[0].cpu().numpy()
             shots.append(Shot(rgb, alpha, z, stats=rendered.stats))
+        passes = self.passes.of_larger(samples) if isinstance(self.passes, FixedPasses) else self.passes
         camera = _enlarged(self.camera, samples)
         whole = (0, 0, camera.width, camera.height)
         area = whole if rect is None else _scaled_rect(rect, samples)
         for layer in self.fields:
-            shots.append(field_shot(layer, display, camera, area, quick=self.quick, cancel=cancel))
+            shot = field_shot(layer, display, camera, area, quick=self.quick, passes=passes, cancel=cancel)
+            shots.append(shot)
         return merged(shots)
 
     def _rasterized(
@@ -158,9 +163,12 @@ def painter(
     *,
     backend: Backend = "auto",
     quick: bool = False,
+    passes: Passes | None = None,
     cancel: CancelFlag | None = None,
 ) -> ViewPainter:
     """What draws `view` from `camera`: measures now what all rectangles share (some modes draw a first picture).
+
+    Without `passes`, fields whose every look is noisy get as many as fit the display's time, one where it is quick.
 
     Raises:
         Cancelled: `cancel` was set meanwhile.
@@ -171,6 +179,10 @@ def painter(
     splats = [layer for layer in layers if not _is_field(layer) and mode not in OF_FIELDS]
     fields = tuple(layer for layer in layers if _is_field(layer) and mode not in OF_GAUSSIANS)
     plain = ViewPainter(view, camera, backend, tuple(splat_scene(layer) for layer in splats), fields, quick)
+    if passes is not None:
+        plain = replace(plain, passes=passes)
+    elif not quick and any(is_noisy(layer) for layer in fields):
+        plain = replace(plain, passes=_passes_in_time(plain, cancel))
     if mode in ("rgb", "alpha", "normals"):
         return plain
     if mode == "depth":
@@ -196,11 +208,12 @@ def render(
     rect: Rect | None = None,
     depth: bool = False,
     quick: bool = False,
+    passes: Passes | None = None,
     cancel: CancelFlag | None = None,
     backend: Backend = "auto",
 ) -> Picture:
     """The picture (or its rectangle) for a screen: 8 bits over the display's background."""
-    drawer = painter(view, camera, backend=backend, quick=quick, cancel=cancel)
+    drawer = painter(view, camera, backend=backend, quick=quick, passes=passes, cancel=cancel)
     return drawer.picture(rect, depth=depth, cancel=cancel)
 
 
@@ -243,7 +256,20 @@ def _small(plain: ViewPainter) -> ViewPainter:
     # Always of one size, also for smaller pictures: a preview and its full picture share the range.
     camera = _scaled(plain.camera, RANGE_SIDE / max(plain.camera.width, plain.camera.height))
     view = replace(plain.view, display=replace(plain.view.display, sh_degree=0))
-    return replace(plain, camera=camera, view=view, quick=True)
+    return replace(plain, camera=camera, view=view, quick=True, passes=ONE_PASS)
+
+
+def _passes_in_time(plain: ViewPainter, cancel: CancelFlag | None) -> FixedPasses:
+    """As many as the display's time allows for each pixel, by what a small picture takes."""
+    small = _small(plain)
+    took = float("inf")
+    for _ in range(2):  # The first finds memory and caches cold.
+        began = time.perf_counter()
+        small._seen(None, 1, False, cancel)
+        took = min(took, time.perf_counter() - began)
+    pixels = small.camera.width * small.camera.height
+    one = max(took, 1e-4) * plain.camera.width * plain.camera.height / pixels
+    return FixedPasses(min(max(round(plain.view.display.path_seconds / one), 1), MOST_PASSES))
 
 
 def _depth_range(plain: ViewPainter, cancel: CancelFlag | None) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import tyro
 
 from h3d.app.workspace.scene import Layer
 from h3d.app.workspace.workspace import Workspace
+from h3d.models.field_view import FieldView
 from h3d.models.gaussians import Gaussians
 from h3d.renderers.cameras import Camera, camera_from_json
 
@@ -71,6 +72,10 @@ class RenderConfig:
     """Gaussians farther than this are not drawn."""
     exposure: float = 0.0
     """Brightens (or darkens) colours by this many stops."""
+    path_seconds: float = 4.0
+    """Time that a picture of a path-traced scene gets; more is less noise."""
+    cached: bool = True
+    """Whether path-traced scenes ask their radiance cache."""
     backend: Backend = "auto"
     """What renders."""
 
@@ -146,6 +151,8 @@ def _camera(config: RenderConfig, layers: tuple[Layer, ...]) -> Camera:
         return load_camera(config.camera)
     width, height = config.width or DEFAULT_SIZE[0], config.height or DEFAULT_SIZE[1]
     home = next((layer.home for layer in layers if layer.home is not None), None)
+    if home is not None and home.camera is not None:
+        return home.camera.resized(width, height)
     if home is None:
         return frame_camera(layers, width=width, height=height)
     return frame_camera(layers, direction=home_direction(home), up=home.up, width=width, height=height)
@@ -156,7 +163,7 @@ def _display(config: RenderConfig, layers: tuple[Layer, ...]) -> Display:
     antialiased = config.antialiased == "on" or (config.antialiased == "auto" and trained_so)
     own = ("background", "antialiased", "field")
     shared = {f.name: getattr(config, f.name) for f in fields(Display) if f.name not in own}
-    return Display(antialiased=antialiased, **shared)
+    return Display(antialiased=antialiased, field=FieldView(cached=config.cached), **shared)
 
 
 def _settings(config: RenderConfig, camera: Camera) -> CaptureSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 from h3d.app.figures.display import Mode, Shape
@@ -65,6 +65,10 @@ class ComparePanel:
             self.b_shape = gui.add_dropdown("B shape", get_args(Shape), initial_value="splats")
             self.b_degree = gui.add_slider("B SH degree", min=0, max=3, step=1, initial_value=3)
             self.b_scale = gui.add_slider("B splat scale", min=0.05, max=3.0, step=0.05, initial_value=1.0)
+            self.b_cached = gui.add_checkbox(
+                "B asks the radiance cache", True, hint="Of path-traced scenes; both sides get the same time."
+            )
+            on_person(self.session, self.b_cached, lambda value: self._change_b(cached=value))
             on_person(self.session, self.b_mode, lambda value: self._change_b(mode=value))
             on_person(self.session, self.b_shape, lambda value: self._change_b(shape=value))
             on_person(self.session, self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
@@ -103,8 +107,8 @@ class ComparePanel:
         """Exchange the two sides: their layers, and their settings where B has its own."""
         settings, own = self.session.compare, self.session.compare.own_b
         if own is not None:
-            mine = OwnDisplay.of(self.session.display)
-            self.session.set_display(**asdict(own))
+            mine, shown = OwnDisplay.of(self.session.display), own.over(self.session.display)
+            self.session.set_display(**{field.name: getattr(shown, field.name) for field in fields(shown)})
             own = mine
         self.session.set_compare(layer_a=settings.layer_b, layer_b=settings.layer_a, own_b=own)
 
@@ -138,6 +142,7 @@ class ComparePanel:
             (self.b_shape, own.shape),
             (self.b_degree, own.sh_degree),
             (self.b_scale, own.splat_scale),
+            (self.b_cached, own.cached),
         ]
         for handle, value in values:
             show(session, handle, value)

@@ -56,6 +56,8 @@ class FieldPanel:
             "Samples of a ray", min=8, max=1024, step=8, initial_value=1024, hint=docs["max_samples_per_ray"]
         )
         on_person(session, self.samples, lambda value: self._change(max_samples_per_ray=int(value)))
+        self.cached = gui.add_checkbox("Ask the radiance cache", True, hint=docs["cached"])
+        on_person(session, self.cached, lambda value: self._change(cached=value))
         on_press(session, gui.add_button("The whole field"), self.reset)
         self._show()
 
@@ -91,3 +93,4 @@ class FieldPanel:
         show(session, self.slice_at, view.slice_at)
         show(session, self.threshold, view.density_threshold)
         show(session, self.samples, view.max_samples_per_ray)
+        show(session, self.cached, view.cached)

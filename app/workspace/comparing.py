@@ -18,14 +18,17 @@ class OwnDisplay:
     shape: Shape = "splats"
     sh_degree: int = 3
     splat_scale: float = 1.0
+    cached: bool = True
+    """Whether path-traced scenes ask their radiance cache."""
 
     @classmethod
     def of(cls, display: Display) -> OwnDisplay:
-        return cls(display.mode, display.shape, display.sh_degree, display.splat_scale)
+        return cls(display.mode, display.shape, display.sh_degree, display.splat_scale, display.field.cached)
 
     def over(self, display: Display) -> Display:
         """`display` with these in place of its own."""
-        return replace(display, **asdict(self))
+        own = {name: value for name, value in asdict(self).items() if name != "cached"}
+        return replace(display, field=replace(display.field, cached=self.cached), **own)
 
 
 @dataclass(frozen=True)

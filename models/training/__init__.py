@@ -23,6 +23,7 @@ METRIC_TEXTS: dict[str, str] = {
     "surface_error": "surface error {:.5f} of the box",
     "iou": "IoU {:.4f}",
     "mse": "squared error {:.3g}",
+    "bias": "bias {:+.1%}",
 }
 """How a person reads each metric; the names are the columns of metrics.csv."""
 

@@ -1,4 +1,5 @@
-"""Which task a path is: photos to a radiance field, a mesh to a distance field, a picture to an image field.
+"""Which task a path is: photos to a radiance field, a mesh to a distance field, a picture to an image field,
+a scene of surfaces to its radiance cache.
 
 One table; a new primitive is a row of it and a module beside this one.
 """
@@ -10,14 +11,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from h3d.models import datasets, meshes, pictures
+from h3d.models import datasets, meshes, pictures, surface_scene
 
 from . import Task
+from .cache_task import RadianceCacheTask
 from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
 from .picture_task import ImageTask
 
-Model = Literal["hash_grid", "sdf", "image"]
+Model = Literal["hash_grid", "sdf", "image", "radiance_cache"]
 """Names that --model takes."""
 
 
@@ -34,6 +36,7 @@ KINDS: dict[Model, Kind] = {
     "hash_grid": Kind(PhotosTask.open, datasets.is_dataset),
     "sdf": Kind(SignedDistanceTask.open, meshes.is_mesh),
     "image": Kind(ImageTask.open, pictures.is_picture),
+    "radiance_cache": Kind(RadianceCacheTask.open, surface_scene.is_scene),
 }
 
 
@@ -56,7 +59,9 @@ def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any
     model = model or model_for(path)
     if model is None:
         rule = f"{path}: nothing can be learnt from it"
-        way_out = "give a data set of posed photos, a mesh or a picture, or name what you mean with --model"
+        way_out = (
+            "give a data set of posed photos, a mesh, a picture or a .scene.json, or name what you mean with --model"
+        )
         raise ValueError(f"{rule}; {way_out}")
     if model not in get_args(Model):
         raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")

@@ -31,6 +31,8 @@ class Recorder:
         self.changed = threading.Condition()
         self.fail_next = False
         self.fail_next_show = False
+        self.unfinished = 0  # still pictures that would like to be drawn again
+        self.settled_times = 0
 
     def full_size(self):
         return 640, 360
@@ -46,6 +48,7 @@ class Recorder:
 
     def settled(self, cancel):
         with self.changed:
+            self.settled_times += 1
             self.changed.notify_all()
 
     def draw(self, width, height, *, still, cancel):
@@ -59,7 +62,9 @@ class Recorder:
         if self.fail_next:
             self.fail_next = False
             raise RuntimeError("boom")
-        return Drawn((camera, still), width, height, {})
+        unfinished = still and self.unfinished > 0
+        self.unfinished -= unfinished
+        return Drawn((camera, still), width, height, {}, refines=unfinished, unfinished=unfinished)
 
     def show(self, drawn, *, still):
         if self.fail_next_show:
@@ -171,6 +176,21 @@ def test_a_browser_that_does_not_answer_holds_two_pictures_at_most(running):
     recorder.answers[0].set_result(None)
     recorder.until(lambda: len(recorder.shown) == 3)
     assert recorder.shown[2][0] == 99, "after the answer the newest camera is drawn, not a stale one"
+
+
+def test_an_unfinished_still_picture_is_drawn_again_until_it_is_finished_and_settled_once(running):
+    recorder = Recorder()
+    recorder.unfinished = 3
+    loop = running(recorder)
+    loop.request("settle")
+    recorder.until(lambda: recorder.settled_times == 1)
+    assert recorder.shown == [(0, True)] * 4
+    recorder.unfinished = 10**6
+    loop.request("settle")
+    recorder.until(lambda: len(recorder.shown) > 10)
+    recorder.camera = 1
+    loop.request("move")
+    recorder.until(lambda: (1, False) in recorder.shown)
 
 
 def test_a_picture_that_fails_is_reported_and_the_next_one_comes(running):

@@ -26,8 +26,8 @@ from h3d.models.nerfstudio_field import NerfstudioField
 
 
 def test_tables_name_every_suffix_with_its_quantisation():
-    assert READABLE == (".safetensors", ".ingp", ".msgpack", ".ckpt")
-    assert list(WRITABLE) == [".safetensors", ".ingp", ".msgpack"]
+    assert READABLE == (".safetensors", ".ingp", ".msgpack", ".ckpt", ".scene.json")
+    assert list(WRITABLE) == [".safetensors", ".ingp", ".msgpack", ".scene.json"]
     assert all(len(quantisation) > 0 for quantisation in WRITABLE.values())
 
 
