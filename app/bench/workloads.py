@@ -17,6 +17,7 @@ from . import (
     peer_nerfstudio,
     peer_viser,
     program,
+    radiance_cache,
     reading,
     signed_distance,
 )
@@ -50,6 +51,7 @@ WORKLOADS = (
     Workload(("formats/read",), reading.formats_read),
     Workload(("memory",), memory.bytes_per_gaussian),
     Workload(("sdf/train/armadillo", "sdf/frame/armadillo"), signed_distance.armadillo),
+    Workload(("radiance_cache",), radiance_cache.gap),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),
