@@ -16,7 +16,8 @@ Units
     says linear; a Gaussian's colour is max(0, 0.5 + sum_k B_k(direction) sh_k), direction from the eye to the mean.
 Backends
     `cpu/` is the definition: C++ kernels and thin Python twins. `cuda/` has the same names and signatures.
-    The doors (`gaussians.py`) check their arguments, pick a backend and call it. Nothing is probed or loaded
+    The doors (`gaussians.py`) check their arguments, pick a backend and call it; what fields are made of is worked
+    on where its arrays lie, so that their device picks it. Nothing is probed or loaded
     before first use; `backends.py` says which backends this machine has, and why not the others.
 
 The bottom floor: it imports nothing of `h3d.models` or `h3d.app`.

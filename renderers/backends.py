@@ -1,7 +1,8 @@
 """Which backends this machine has, and why not the others. Nothing is probed before the first question.
 
-"cpu" is the package's own C++ kernels; "cuda" is gsplat on an NVIDIA GPU. Answers are kept: a machine does not change
-under a running program.
+"cpu" is the package's own C++ kernels; "cuda" is an NVIDIA GPU: gsplat for Gaussians, Triton and torch for fields.
+Gaussians are sent to the backend that was chosen; what fields are made of stays on the device where it lies, which
+decides (`for_device`). Answers are kept: a machine does not change under a running program.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import os
 import platform
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 Backend = Literal["cpu", "cuda"]
 BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
@@ -41,6 +46,47 @@ def choose(wanted: Literal["auto", "cpu", "cuda"]) -> Backend:
     if reason:
         raise RuntimeError(reason)
     return wanted
+
+
+def for_device(wanted: Literal["auto", "cpu", "cuda"], device: torch.device) -> Backend:
+    """The backend for arrays that lie on `device`; `wanted` may only agree with that. gsplat has no part in it.
+
+    Raises:
+        RuntimeError: it does not work here; the sentence says why.
+        ValueError: the arrays lie where it does not read them.
+    """
+    backend = device.type if wanted == "auto" else wanted
+    if backend not in BACKENDS:
+        raise ValueError(f"device: the arrays lie on {device}; there are kernels for cpu and cuda, move them to one")
+    reason = _why_not_cpu() if backend == "cpu" else _why_no_cuda_device()
+    if reason:
+        raise RuntimeError(reason)
+    if backend != device.type:
+        raise ValueError(f'backend: {backend}, but the arrays lie on {device}; move them with .to("{backend}")')
+    return backend
+
+
+def field_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Where to put the arrays of a field that is to be worked on by `wanted`.
+
+    Raises:
+        RuntimeError: it does not work here; the sentence says why.
+    """
+    import torch
+
+    reason = "" if wanted == "cpu" else why_no_fields_on_cuda()
+    if wanted == "cuda" and reason:
+        raise RuntimeError(reason)
+    if wanted == "cpu" or reason:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@cache
+def why_no_fields_on_cuda() -> str:
+    """One line that says why no field can be worked on by a GPU here, "" where one can. gsplat has no part in it."""
+    missing = find_spec("triton") is None
+    return _why_no_cuda_device() or ("cuda: hash grids need Triton; pip install triton" if missing else "")
 
 
 def describe(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> str:
@@ -104,13 +150,18 @@ def _why_not_cpu() -> str:
 
 
 @cache
-def _why_not_cuda() -> str:
+def _why_no_cuda_device() -> str:
     import torch
 
     if torch.version.cuda is None:
         return f"cuda: torch {torch.__version__} is built without CUDA"
-    if not torch.cuda.is_available():
-        return f"cuda: torch {torch.__version__} finds no CUDA device"
+    return "" if torch.cuda.is_available() else f"cuda: torch {torch.__version__} finds no CUDA device"
+
+
+@cache
+def _why_not_cuda() -> str:
+    if reason := _why_no_cuda_device():
+        return reason
     try:
         import gsplat.cuda._backend as backend  # Builds gsplat's kernels when there are none yet.
     except Exception as error:  # noqa: BLE001 - a failed build raises whatever its compiler driver does.

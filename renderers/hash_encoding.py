@@ -145,13 +145,15 @@ def hash_encode(
     config: HashGridConfig,
     *,
     level_mask: int | None = None,
-    backend: Literal["auto", "cpu", "cuda"] = "cpu",
+    backend: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> torch.Tensor:  # [P, L * F] float32
     """The features of the points, level by level; differentiable once in `positions` and `table`.
 
+    They are worked out where the arrays lie; another `backend` than that of their device is refused.
+
     Positions beyond [0, 1] get the features of the nearest point of the border (and no gradient), NaN those of 0.
-    Level l is switched off, and gives zeros, where bit l of `level_mask` is 0; None = all are on. The same arguments
-    give the same bits, gradients too, at every number of threads.
+    Level l is switched off, and gives zeros, where bit l of `level_mask` is 0; None = all are on. On the CPU
+    the same arguments give the same bits, gradients too, at every number of threads.
 
     Raises:
         ValueError: an argument has a wrong shape, type or range; the sentence says which.
@@ -162,7 +164,7 @@ def hash_encode(
     mask = full if level_mask is None else level_mask
     if not 0 <= mask <= full:
         raise ValueError(f"level_mask: {level_mask}; must have {config.levels} bits, 0 to {full}")
-    twin = import_module(f"h3d.renderers.{backends.choose(backend)}.hash_encoding")
+    twin = import_module(f"h3d.renderers.{backends.for_device(backend, positions.device)}.hash_encoding")
     return twin.hash_encode(positions, table, config, level_mask=mask)
 
 

@@ -22,11 +22,12 @@ def mlp(
     inputs: torch.Tensor,  # [P, I] float32
     weights: Sequence[torch.Tensor],  # of each layer [O, I] float32
     *,
-    backend: Literal["auto", "cpu", "cuda"] = "cpu",
+    backend: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> torch.Tensor:  # [P, O]
     """The outputs of the last layer; differentiable once in `inputs` and `weights`.
 
-    The same arguments give the same bits, gradients too, at every number of threads.
+    They are worked out where the arrays lie; another `backend` than that of their device is refused. On the CPU the
+    same arguments give the same bits, gradients too, at every number of threads.
 
     Raises:
         ValueError: an argument has a wrong shape or type, or a layer does not fit the one before.
@@ -47,7 +48,7 @@ def mlp(
             raise ValueError(f"{name}: it is {array.dtype}; must be torch.float32")
         if array.device != inputs.device:
             raise ValueError(f"{name}: it is on {array.device}, inputs are on {inputs.device}; must be on one device")
-    twin = import_module(f"h3d.renderers.{backends.choose(backend)}.mlp")
+    twin = import_module(f"h3d.renderers.{backends.for_device(backend, inputs.device)}.mlp")
     return twin.mlp(inputs, weights)
 
 

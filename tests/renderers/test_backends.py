@@ -75,3 +75,15 @@ def test_a_forked_process_can_draw_too():
     assert queue.get(timeout=60) == expected
     child.join(timeout=60)
     assert child.exitcode == 0
+
+
+def test_arrays_of_fields_are_worked_on_where_they_lie():
+    assert backends.for_device("auto", torch.device("cpu")) == "cpu"
+    assert backends.for_device("cpu", torch.device("cpu")) == "cpu"
+    with pytest.raises(ValueError, match="device: the arrays lie on mps; there are kernels for cpu and cuda"):
+        backends.for_device("auto", torch.device("mps"))
+    with pytest.raises(ValueError, match=r'backend: cpu, but the arrays lie on cuda:0; move them with .to\("cpu"\)'):
+        backends.for_device("cpu", torch.device("cuda:0"))
+    wrong, sentence = (ValueError, "backend: cuda") if torch.cuda.is_available() else (RuntimeError, "cuda: torch ")
+    with pytest.raises(wrong, match=f"^{sentence}"):
+        backends.for_device("cuda", torch.device("cpu"))
