@@ -9,10 +9,11 @@ Source: Kingma and Ba 2015; Mueller et al. 2022, section 4; betas and epsilon ar
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib import import_module
 
 import torch
 
-from .backends import kernels
+from . import backends
 from .shapes import check
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
@@ -44,9 +45,13 @@ class AdamRows:
     @staticmethod
     def of(values: torch.Tensor) -> AdamRows:  # [N, F]
         """A copy of `values` before the first step."""
-        rows = torch.zeros(values.shape[0], dtype=torch.int32)
+        rows = torch.zeros(values.shape[0], dtype=torch.int32, device=values.device)
         zeros = torch.zeros_like(values)
         return AdamRows(values.clone(), zeros, zeros.clone(), values.clone(), rows, rows.clone())
+
+    def to(self, device: torch.device) -> AdamRows:
+        """The arrays on `device`; those that lie there already are not copied."""
+        return AdamRows(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def averaged(self, step: int, decay: float) -> torch.Tensor:  # [N, F]
         """The running average as of the run's step `step`, a new array."""
@@ -66,13 +71,20 @@ class AdamRows:
 
 
 def adam_step(rows: AdamRows, gradient: torch.Tensor, *, step: int, options: AdamOptions) -> None:  # [N, F]
-    """One step in place; `step` counts the run's steps from 1. The same bits at every number of threads.
+    """One step in place, on the device of the rows; `step` counts the run's steps from 1.
+
+    On the CPU the same bits at every number of threads.
 
     Raises:
         ValueError: an array has a wrong shape or type; the sentence says which.
     """
     _check(rows, gradient)
-    kernels().adam_step(
+    if gradient.device != rows.values.device:
+        raise ValueError(f"gradient: it is on {gradient.device}, the rows are on {rows.values.device}; must be on one")
+    if backends.for_device("auto", rows.values.device) == "cuda":
+        import_module("h3d.renderers.cuda.adam").adam_step(rows, gradient, step=step, options=options)
+        return
+    backends.kernels().adam_step(
         *(getattr(rows, field.name).numpy() for field in fields(rows)),
         gradient.contiguous().numpy(),
         step,

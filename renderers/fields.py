@@ -5,10 +5,12 @@ Letters and axes: `h3d.renderers`. All of it happens in a field's unit space: th
 a distance. A field is any function `query(positions, directions) -> (density, rgb)`; density is per unit of length.
 Source: Max 1995 (the quadrature); Müller et al. 2022, appendix E (grid and steps). The steps are the official code's,
 with one difference: a step is represented by its middle, there by its beginning.
+All of it happens on the device where the rays, samples or values lie; what else there is comes to them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import backends
 from .cancel import CancelFlag
 from .shapes import check
 
@@ -79,6 +82,12 @@ class RenderedRays:
     weights: torch.Tensor | None = None  # [S] share of each sample in its ray; None from `render_rays`
     normals: torch.Tensor | None = None  # [R, 3]
 
+    def to(self, device: torch.device) -> RenderedRays:
+        """All arrays on `device`."""
+        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved = {name: array.to(device) for name, array in arrays.items() if array is not None}
+        return RenderedRays(**moved)
+
 
 @dataclass(frozen=True)
 class FieldOptions:
@@ -124,7 +133,7 @@ def march(
         check(jitter, "[R]", "jitter", {"R": len(origins)})
         if len(jitter) > 0 and not bool(((jitter >= 0) & (jitter <= 1)).all()):
             raise ValueError("jitter: a value lies outside [0, 1]; it shifts a ray's steps by a part of a step")
-    return _twin().march(
+    return _twin(origins).march(
         origins,
         directions,
         checked_grid(grid),
@@ -162,7 +171,7 @@ def composite(
     background = torch.as_tensor(background, dtype=torch.float32)
     check(background, "[3]" if background.ndim == 1 else "[R, 3]", "background", sizes)
     _check_stop(stop_transmittance)
-    return _twin().composite(density, rgb, samples, background=background, stop_transmittance=stop_transmittance)
+    return _twin(density).composite(density, rgb, samples, background=background, stop_transmittance=stop_transmittance)
 
 
 def render_rays(
@@ -188,7 +197,7 @@ def render_rays(
     check_options(options)
     origins, directions = checked_rays(origins, directions)
     with torch.inference_mode():
-        return _twin().render_rays(
+        return _twin(origins).render_rays(
             query,
             origins,
             directions,
@@ -205,7 +214,7 @@ def pack_bits(values, threshold: float) -> torch.Tensor:  # [cascades, 128^3] fl
     values = torch.as_tensor(values).detach().to(torch.float32)
     check(values, f"[C, {GRID_CELLS}]", "values", {})
     _check_cascades(len(values))
-    return _twin().pack_bits(values, threshold)
+    return _twin(values).pack_bits(values, threshold)
 
 
 def cell_centers(indices, cascade: int, jitter=None) -> torch.Tensor:  # [P] int64; [P, 3] in [0, 1) or None
@@ -222,7 +231,7 @@ def cell_centers(indices, cascade: int, jitter=None) -> torch.Tensor:  # [P] int
     if jitter is not None:
         jitter = torch.as_tensor(jitter).to(torch.float32)
         check(jitter, "[P, 3]", "jitter", sizes)
-    return _twin().cell_centers(indices, cascade, jitter)
+    return _twin(indices).cell_centers(indices, cascade, jitter)
 
 
 def morton_encode(cells: torch.Tensor) -> torch.Tensor:  # [..., 3] integers x, y, z in [0, 128)
@@ -247,8 +256,9 @@ MORTON_MASKS = (0x7F, 0x700F, 0x430C3, 0x49249)
 """Seven bits, together and as they move apart by the shifts, until two zeros lie between neighbours."""
 
 
-def _twin() -> Any:
-    return import_module("h3d.renderers.cpu.fields")
+def _twin(array: torch.Tensor) -> Any:
+    """The implementation for the device where `array` lies."""
+    return import_module(f"h3d.renderers.{backends.for_device('auto', array.device)}.fields")
 
 
 def checked_rays(origins, directions) -> tuple[torch.Tensor, torch.Tensor]:

@@ -75,9 +75,11 @@ def render_radiance(
     options: FieldOptions = PLAIN,
     radiance: RadianceOptions = AS_IT_IS,
     cancel: CancelFlag | None = None,
-    backend: Literal["auto", "cpu", "cuda"] = "cpu",
+    backend: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> RenderedRays:
-    """What the rays see of the field; without gradients. The same bits at every number of threads.
+    """What the rays see of the field; without gradients. On the CPU the same bits at every number of threads.
+
+    Rays, field and grid lie on one device, where it is worked out; another `backend` than that device's is refused.
 
     Raises:
         ValueError: an argument has a wrong shape, type or range; the sentence says which.
@@ -87,8 +89,12 @@ def render_radiance(
     check_options(options)
     origins, directions = checked_rays(origins, directions)
     _check_field(field)
+    if field.table.device != origins.device:
+        raise ValueError(
+            f"table: it is on {field.table.device}, origins are on {origins.device}; must be on one device"
+        )
     _check_radiance(radiance, field.encoding.levels)
-    twin = import_module(f"h3d.renderers.{backends.choose(backend)}.radiance")
+    twin = import_module(f"h3d.renderers.{backends.for_device(backend, origins.device)}.radiance")
     return twin.render_radiance(
         field,
         origins,
