@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -108,6 +108,16 @@ class HashGridField:
         """Which cells a ray must not skip."""
         return self._grid
 
+    def to(self, device: torch.device) -> HashGridField:
+        """The field with its large arrays on `device`, whose backend then answers; rays and pictures stay as they are.
+
+        Files and meshes are made of fields on the CPU.
+        """
+        if self.table.device == device:
+            return self
+        moved = {name: tuple(w.to(device) for w in getattr(self, name)) for name in ("density_weights", "rgb_weights")}
+        return replace(self, table=self.table.to(device), thickness=self.thickness.to(device), **moved)
+
     # Packing two million cells takes milliseconds, a picture asks for them at every frame.
     @cached_property
     def _grid(self) -> OccupancyGrid:
@@ -132,17 +142,18 @@ class HashGridField:
         """Density [P] per unit of NGP length and sRGB colour [P, 3]; no gradients."""
         with torch.no_grad():
             features = self.features(positions, level_mask=level_mask)
-            bases = harmonics.basis(directions, 3)
-            return density_of(features), rgb_of(features, bases, self.rgb_weights, self.rgb_activation)
+            bases = harmonics.basis(directions.to(features.device), 3)
+            rgb = rgb_of(features, bases, self.rgb_weights, self.rgb_activation)
+            return density_of(features).to(positions.device), rgb.to(positions.device)
 
     def density(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] in NGP space -> [P]
         """Density alone, per unit of NGP length; no gradients."""
         with torch.no_grad():
-            return density_of(self.features(positions))
+            return density_of(self.features(positions)).to(positions.device)
 
     def features(self, positions: torch.Tensor, *, level_mask: int | None = None) -> torch.Tensor:
-        """The 16 density features [P, 16] at positions [P, 3] in NGP space."""
-        encoded = encode(self.warped(positions), self.table, self.encoding, level_mask=level_mask)
+        """The 16 density features [P, 16] at positions [P, 3] in NGP space, where the field lies."""
+        encoded = encode(self.warped(positions).to(self.table.device), self.table, self.encoding, level_mask=level_mask)
         return mlp(encoded, self.density_weights)
 
     def warped(self, positions: torch.Tensor) -> torch.Tensor:  # [P, 3] -> [P, 3]
@@ -187,7 +198,7 @@ def occupancy(thickness: torch.Tensor) -> OccupancyGrid:  # [cascades, 128^3]
 
 def occupied(grid: OccupancyGrid) -> str:
     """The share of each cascade's cells that a ray must not skip, for a person."""
-    set_bits = [int(np.unpackbits(cascade.numpy()).sum()) for cascade in grid.bits]
+    set_bits = [int(np.unpackbits(cascade.cpu().numpy()).sum()) for cascade in grid.bits]
     return " / ".join(f"{100 * bits / GRID_CELLS:.2f} %" for bits in set_bits) + " of the cells, finest grid first"
 
 

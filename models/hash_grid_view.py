@@ -138,9 +138,12 @@ def _fused(
         smallest_weight=QUICK_WEIGHT if view.quick else SMALLEST_WEIGHT,
         normals=view.normals,
     )
-    return render_radiance(
-        radiance, origins, directions, grid=field.grid, spans=spans, options=options, radiance=more, cancel=cancel
-    )
+    # To where the field lies, and back: pictures are put together on the CPU.
+    device = radiance.table.device
+    rays = (origins.to(device), directions.to(device))
+    spans = None if spans is None else spans.to(device)
+    seen = render_radiance(radiance, *rays, grid=field.grid, spans=spans, options=options, radiance=more, cancel=cancel)
+    return seen.to(origins.device)
 
 
 def _query(field: RadianceField, view: FieldView) -> Query:

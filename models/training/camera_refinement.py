@@ -32,6 +32,10 @@ class CameraRefinement:
         """Before the first step: cameras are where the data set has them."""
         return CameraRefinement(AdamRows.of(torch.zeros(photos, 6)), torch.zeros(photos, 6))
 
+    def to(self, device: torch.device) -> CameraRefinement:
+        """All arrays on `device`."""
+        return CameraRefinement(self.rows.to(device), self.gathered.to(device))
+
     @property
     def corrections(self) -> torch.Tensor:  # [N, 6]
         """Translation and rotation vector of each photo's camera."""

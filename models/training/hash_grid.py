@@ -29,7 +29,7 @@ from h3d.models.hash_grid import (
     occupancy,
     rgb_of,
 )
-from h3d.renderers import harmonics
+from h3d.renderers import backends, harmonics
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.fields import OccupancyGrid, Samples, composite, march
 from h3d.renderers.frequency_encoding import FrequencyConfig
@@ -88,6 +88,8 @@ class HashGridTraining:
     """Share of the occupancy grid's cells that an update samples blindly."""
     refine_cameras: bool = False
     """Whether the photos' cameras are moved a little too, for poses that are not exact; half as slow again."""
+    backend: Literal["auto", "cpu", "cuda"] = "cpu"
+    """What trains; auto = a CUDA GPU where there is one. The same seed gives the same bits on the cpu only."""
 
     def __post_init__(self) -> None:
         if self.combine == "sum" and self.encoding == "frequency":
@@ -115,6 +117,16 @@ class TrainingState:
 
     def __post_init__(self) -> None:
         self.grid = occupancy(self.thickness)
+
+    def to(self, device: torch.device) -> TrainingState:
+        """All arrays on `device`; what is random goes on being drawn on the CPU, the same for all devices."""
+        return replace(
+            self,
+            table=self.table.to(device),
+            networks=[network.to(device) for network in self.networks],
+            thickness=self.thickness.to(device),
+            cameras=None if self.cameras is None else self.cameras.to(device),
+        )
 
 
 def encoding_of(config: HashGridTraining, aabb_scale: float) -> Encoding:
@@ -146,7 +158,7 @@ def train(
     """
     photos = photo_rays(dataset, dataset.train, auto_downscale(dataset, config.downscale))
     trainer = Trainer(dataset, config, photos)
-    state = trainer.start() if resume is None else load_state(resume, config)
+    state = trainer.start() if resume is None else load_state(resume, config).to(trainer.device)
     while True:
         began = time.perf_counter()
         with one_torch_thread():
@@ -167,11 +179,13 @@ class Trainer:
     """What stays the same through a run, and how a state advances."""
 
     def __init__(self, dataset: PosedImages, config: HashGridTraining, photos: PhotoRays) -> None:
-        self.dataset, self.config, self.photos = dataset, config, photos
+        self.dataset, self.config = dataset, config
         side = float(dataset.aabb_scale)
         self.encoding = encoding_of(config, side)
-        self.aabb = torch.tensor([[0.5 - side / 2] * 3, [0.5 + side / 2] * 3])
+        aabb = torch.tensor([[0.5 - side / 2] * 3, [0.5 + side / 2] * 3])
         self.cone_angle = cone_angle(side)
+        self.device = backends.field_device(config.backend)
+        self.photos, self.aabb = photos.to(self.device), aabb.to(self.device)
 
     def start(self) -> TrainingState:
         """The state before the first step."""
@@ -186,7 +200,7 @@ class Trainer:
         cascades = cascades_of(float(self.dataset.aabb_scale))
         thickness = occupancy_grid.initial(cascades, views(self.dataset, self.dataset.train))
         cameras = CameraRefinement.of(len(self.photos.sizes)) if self.config.refine_cameras else None
-        return TrainingState(table, networks, thickness, generator, cameras)
+        return TrainingState(table, networks, thickness, generator, cameras).to(self.device)
 
     def advance(self, state: TrainingState) -> tuple[float, int, int]:
         """One step in place; its loss, rays and samples."""
@@ -207,16 +221,16 @@ class Trainer:
         return loss, rays, count
 
     def snapshot(self, state: TrainingState) -> HashGridField:
-        """The field as it is displayed: averaged weights, copied."""
+        """The field as it is displayed: averaged weights, copied, on the CPU."""
         decay, up, depth = self.config.average_decay, self.dataset.up, self.config.density_layers
-        weights = [network.averaged(state.step, decay) for network in state.networks]
+        weights = [network.averaged(state.step, decay).cpu() for network in state.networks]
         return HashGridField(
             encoding=self.encoding,
-            table=state.table.averaged(state.step, decay),
+            table=state.table.averaged(state.step, decay).cpu(),
             density_weights=self._first_network(tuple(weights[:depth])),
             rgb_weights=tuple(weights[depth:]),
-            thickness=state.thickness.clone(),
-            aabb=self.aabb,
+            thickness=state.thickness.clone().cpu(),
+            aabb=self.aabb.cpu(),
             ngp_from_world=torch.from_numpy(self.dataset.space.matrix),
             up=(float(up[0]), float(up[1]), float(up[2])),
             remark=f"trained on {self.dataset.name}, {state.step} steps",
@@ -246,13 +260,14 @@ class Trainer:
 
     def _samples(self, state: TrainingState, origins: torch.Tensor, directions: torch.Tensor) -> Samples:  # [R, 3]
         """Where the rays are sampled: in occupied cells, as far as light of a ray gets through."""
-        jitter = torch.rand(origins.shape[0], generator=state.generator)
+        jitter = torch.rand(origins.shape[0], generator=state.generator).to(self.device)
         samples = march(origins, directions, state.grid, aabb=self.aabb, cone_angle=self.cone_angle, jitter=jitter)
         samples = bounded(thinned(samples, state.generator), MARCHED_SAMPLES * self.config.samples_per_step)
         weights = tuple(network.values for network in state.networks[: self.config.density_layers])
         with torch.no_grad():
             density = density_of(self._features(state, samples.positions, state.table.values, weights))
-            counts = composite(density, torch.zeros(density.shape[0], 3), samples, background=(0.0, 0.0, 0.0)).counts
+            colors = torch.zeros(density.shape[0], 3, device=self.device)
+            counts = composite(density, colors, samples, background=(0.0, 0.0, 0.0)).counts
         assert counts is not None
         return kept(samples, counts)
 
@@ -313,7 +328,7 @@ def _blended(
     """The colours to reach, and what is behind the field."""
     match background:
         case "random":
-            behind = torch.rand(batch.rgb.shape, generator=generator)
+            behind = torch.rand(batch.rgb.shape, generator=generator).to(batch.rgb.device)
         case "white":
             behind = torch.ones_like(batch.rgb)
         case "black":
@@ -330,6 +345,7 @@ def save_state(path: Path, config: HashGridTraining, state: TrainingState) -> No
         tensors |= network.tensors(f"network.{index}")
     if state.cameras is not None:
         tensors |= state.cameras.tensors()
+    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     at = Reached(state.step, state.seconds)
     save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays)
 

@@ -3,7 +3,8 @@
 The grid holds optical thickness, density times the finest step, per cell in Morton order; a cell below 0 is one that no
 camera sees. An update decays every cell and raises those that were sampled to what the network says there. Instant-NGP
 samples as many points as there are cells in every early update and half as many later; on a CPU that would cost more
-than the training itself, so cells take turns here: `share` of all, and those that are occupied. C cascades, M cells.
+than the training itself, so cells take turns here: `share` of all, and those that are occupied. The grid lies where the
+field does; what is random is drawn on the CPU, so that it is the same for all devices. C cascades, M cells.
 Source: Mueller et al. 2022, appendix E.2.
 """
 
@@ -76,14 +77,14 @@ def _raise_blocks(row: torch.Tensor, cascade: int, density: Density, generator: 
     """One point in each block of 2x2x2 cells speaks for all eight; `row` [128^3] is changed."""
     blocks = row.view(-1, BLOCK)
     seen = (blocks[:, 0] >= 0).nonzero()[:, 0]
-    member = torch.randint(BLOCK, seen.shape, generator=generator)
+    member = torch.randint(BLOCK, seen.shape, generator=generator).to(seen.device)
     found = _sampled(BLOCK * seen + member, cascade, density, generator)
     blocks[seen] = torch.maximum(blocks[seen], found[:, None])
 
 
 def _sampled(cells: torch.Tensor, cascade: int, density: Density, generator: torch.Generator) -> torch.Tensor:
     """Optical thickness [M] at a random point in each of the cells [M]."""
-    jitter = torch.rand(cells.shape[0], 3, generator=generator)
+    jitter = torch.rand(cells.shape[0], 3, generator=generator).to(cells.device)
     return density(cell_centers(cells, cascade, jitter)) * SMALLEST_STEP
 
 
@@ -91,9 +92,9 @@ def _due(thickness: torch.Tensor, share: float, generator: torch.Generator) -> t
     """Cells to sample, in order (which is coherent): a stride through all that are seen, and the occupied ones."""
     occupied = (thickness > THICKNESS_THRESHOLD).nonzero()[:, 0]
     crowd = math.ceil(occupied.shape[0] / (OCCUPIED_SHARES * share * thickness.shape[0]))
-    due = torch.zeros(thickness.shape[0], dtype=torch.bool)
+    due = torch.zeros(thickness.shape[0], dtype=torch.bool, device=thickness.device)
     due[_every(occupied, crowd, generator)] = True
-    due[_every(torch.arange(thickness.shape[0]), round(1.0 / share), generator)] = True
+    due[_every(torch.arange(thickness.shape[0], device=thickness.device), round(1.0 / share), generator)] = True
     return (due & (thickness >= 0)).nonzero()[:, 0]
 
 

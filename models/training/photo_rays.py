@@ -45,15 +45,19 @@ class PhotoRays:
     sizes: torch.Tensor  # [N] int64, pixels of each photo
     poses: torch.Tensor  # [N, 3, 4] camera to NGP space
 
+    def to(self, device: torch.device) -> PhotoRays:
+        """All arrays on `device`."""
+        return PhotoRays(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
     def draw(self, count: int, generator: torch.Generator) -> RayBatch:
-        """`count` rays: every photo, and every pixel within it, equally likely."""
-        photo = torch.randint(self.sizes.shape[0], (count,), generator=generator)
-        chance = torch.rand(count, generator=generator, dtype=torch.float64)
+        """`count` rays: every photo, and every pixel within it, equally likely; drawn on the CPU for every device."""
+        photo = torch.randint(self.sizes.shape[0], (count,), generator=generator).to(self.sizes.device)
+        chance = torch.rand(count, generator=generator, dtype=torch.float64).to(self.sizes.device)
         pixel = (chance * self.sizes[photo]).long()
         poses = self.poses[photo]
         turned = torch.einsum("rij,rj->ri", poses[:, :, :3], self.directions[self.direction_starts[photo] + pixel])
         color = self.pixels[self.pixel_starts[photo] + pixel].float() / 255.0
-        alpha = color[:, 3] if color.shape[1] == 4 else torch.ones(count)
+        alpha = color[:, 3] if color.shape[1] == 4 else torch.ones(count, device=color.device)
         return RayBatch(poses[:, :, 3].contiguous(), turned, color[:, :3], alpha, photo)
 
 

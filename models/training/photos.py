@@ -14,6 +14,7 @@ from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
 from h3d.models.hash_grid import HashGridField
 from h3d.models.hash_grid_view import rays_to_ngp
+from h3d.renderers.backends import field_device
 from h3d.renderers.cancel import CancelFlag
 
 from . import Judgement, Progress, Step
@@ -39,13 +40,15 @@ class PhotosTask:
 
         Raises:
             DatasetError: the data set is damaged.
+            RuntimeError: the backend does not work on this machine; the sentence says why.
         """
         from .tasks import known_settings
 
         dataset = datasets.read(path)
         config = HashGridTraining(**known_settings(HashGridTraining, settings))
-        # What "auto" means is settled here, so that a run that goes on has photos of the same size.
-        return PhotosTask(dataset, replace(config, downscale=auto_downscale(dataset, config.downscale)))  # type: ignore[reportArgumentType]
+        # What "auto" means is settled here: a run that goes on has photos of the same size, and the same backend.
+        downscale, backend = auto_downscale(dataset, config.downscale), field_device(config.backend).type
+        return PhotosTask(dataset, replace(config, downscale=downscale, backend=backend))  # type: ignore[reportArgumentType]
 
     @property
     def name(self) -> str:
@@ -76,6 +79,7 @@ class PhotosTask:
 
         Quickly: PSNR over some thousand of their pixels, always the same.
         """
+        asset = asset.to(field_device(self.config.backend))
         if quick:
             return self._judge_pixels(asset, cancel)
         indices = self.dataset.test or self.dataset.train
@@ -95,6 +99,7 @@ class PhotosTask:
 
     def judge_photo(self, asset: HashGridField, index: int, *, cancel: CancelFlag | None = None) -> Judged:
         """One photo beside its rendering. Raises `Cancelled`."""
+        asset = asset.to(field_device(self.config.backend))
         (one,) = evaluate(
             asset, self.dataset, [index], downscale=self.downscale, background=self.background, cancel=cancel
         )

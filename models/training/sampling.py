@@ -24,8 +24,7 @@ def thinned(samples: Samples, generator: torch.Generator) -> Samples:
     stride = int(samples.positions.shape[0] / (CROWDED * max(hit, 1)))
     if stride <= 1:
         return samples
-    total = samples.positions.shape[0]
-    within = torch.arange(total) - samples.ray_starts.repeat_interleave(samples.ray_counts, output_size=total)
+    within = _places(samples)
     phase = int(torch.randint(stride, (), generator=generator))
     counts = (samples.ray_counts - phase + stride - 1).div(stride, rounding_mode="floor").clamp(min=0)
     thin = chosen(samples, (within % stride == phase).nonzero()[:, 0], counts)
@@ -39,16 +38,23 @@ def bounded(samples: Samples, limit: int) -> Samples:
         return samples
     ends = samples.ray_starts + samples.ray_counts
     rays = int((ends <= limit).sum())
-    return chosen(samples, torch.arange(int(ends[rays - 1]) if rays > 0 else 0), samples.ray_counts[:rays])
+    rows = torch.arange(int(ends[rays - 1]) if rays > 0 else 0, device=ends.device)
+    return chosen(samples, rows, samples.ray_counts[:rays])
 
 
 def kept(samples: Samples, counts: torch.Tensor) -> Samples:  # [R] -> the first counts[r] samples of each ray r
     """The samples without those behind."""
     counts = counts.to(samples.ray_counts.dtype)
     total = samples.positions.shape[0]
-    within = torch.arange(total) - samples.ray_starts.repeat_interleave(samples.ray_counts, output_size=total)
-    rows = (within < counts.repeat_interleave(samples.ray_counts, output_size=total)).nonzero()[:, 0]
+    rows = (_places(samples) < counts.repeat_interleave(samples.ray_counts, output_size=total)).nonzero()[:, 0]
     return chosen(samples, rows, counts)
+
+
+def _places(samples: Samples) -> torch.Tensor:  # [S] int64
+    """Which of its ray's samples each one is, counted from 0."""
+    total = samples.positions.shape[0]
+    starts = samples.ray_starts.repeat_interleave(samples.ray_counts, output_size=total)
+    return torch.arange(total, device=starts.device) - starts
 
 
 def chosen(samples: Samples, rows: torch.Tensor, counts: torch.Tensor) -> Samples:  # [K], [R]
