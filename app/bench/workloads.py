@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from . import (
     encoding,
+    encoding_cuda,
     encodings_study,
     fields,
     frames,
@@ -42,6 +43,7 @@ WORKLOADS = (
     Workload(("gaussians/growth",), frames.growth),
     Workload(("gaussians/million",), frames.million),
     Workload(("fields/encode",), encoding.encode),
+    Workload(("fields/encode_cuda",), encoding_cuda.encode),
     Workload(("fields/mlp",), encoding.networks),
     Workload(("fields/frame",), fields.frame),
     Workload(("fields/train",), fields.curves),
