@@ -137,9 +137,12 @@ struct Rows<2> {
     __m256 v;
     static Rows zero() { return {_mm256_setzero_ps()}; }
     static Rows load(const float* table, const uint32_t* entries) {
+        // Two entries are read at once: what this loop waits for is places to load from.
         const auto pair = [&](int i) {
-            const auto* low = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(entries[i]));
-            const auto* high = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(entries[i + 1]));
+            uint64_t both;
+            std::memcpy(&both, entries + i, sizeof both);
+            const auto* low = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(both & 0xffffffffu));
+            const auto* high = reinterpret_cast<const double*>(table + 2 * static_cast<size_t>(both >> 32));
             return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd(low), high));
         };
         return {_mm256_set_m128(pair(2), pair(0))};
