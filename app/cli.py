@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from h3d.models.training.tasks import Model
+from h3d.models.training.tasks import Model, models_text
 
 from .export_verb import ExportConfig, export_command
 from .figures.render_verb import RenderConfig, load_camera, render_command
+from .progress_line import ProgressLine
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
 from .workspace.scene import kind_of
@@ -38,7 +39,8 @@ class ViewOptions:
     """Open scenes in the browser and look at them live."""
 
     scenes: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Splat files, fields, data sets of posed photos, meshes, pictures, runs of h3d train; none = the demo scene."""
+    """Splat files, fields, data sets of posed photos, meshes, pictures, scenes to path-trace, runs of h3d train;
+    none = the demo scene."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in that have the token."""
     port: int = 8080
@@ -53,8 +55,7 @@ class ViewOptions:
     """Threads of the CPU kernels; 0 = all cores."""
     up: Literal["+x", "-x", "+y", "-y", "+z", "-z"] | None = None
     """Which way is up in the scenes; none = as the photos were taken, else -y."""
-    model: Model | None = None
-    """What to learn from data; none = what the data is for."""
+    model: Annotated[Model | None, tyro.conf.arg(help=f"{models_text()}; none = what the data is for.")] = None
     pause: bool = False
     """Whether what is learnt from data waits to be started in the browser."""
 
@@ -165,26 +166,21 @@ def convert(source: Annotated[Path, tyro.conf.Positional], target: Annotated[Pat
 def render(config: tyro.conf.OmitArgPrefixes[RenderConfig]) -> None:
     """Render a scene into a picture, by the same code as the viewer's captures."""
     start = time.perf_counter()
-
-    def show(share: float) -> None:
-        elapsed = time.perf_counter() - start
-        if sys.stderr.isatty() and elapsed > 1.0 and share > 0.0:
-            left = elapsed / share - elapsed
-            print(f"\r{100 * share:3.0f} %, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
-
-    render_command(config, progress=show)
+    with ProgressLine() as line:
+        render_command(config, progress=line.share)
     print(f"{config.output}: {config.output.stat().st_size / 2**10:,.0f} KiB in {time.perf_counter() - start:.1f} s")
 
 
 def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
     """Train a scene from its data, by the steps that RUN/metrics.csv tells; Ctrl-C and --resume go on."""
-    judgement = train_run(config, progress=lambda line: print(line, flush=True))
+    judgement = train_run(config, progress=lambda line: print(line, flush=True), opening=ProgressLine())
     print(f"{config.output}: {judgement.sentence}")
 
 
 def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
     """Write the surface of a field as a mesh, or coloured points on it."""
-    done = export_command(config, progress=lambda line: print(line, file=sys.stderr))
+    with ProgressLine() as line:
+        done = export_command(config, progress=line.share)
     print(f"{config.output}: {done}")
 
 
@@ -233,7 +229,8 @@ def _open_all(workspace, optimisation, scenes: tuple[Path, ...], options: ViewOp
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder; give a scene, a data set, a mesh or a picture")
         start = time.perf_counter()
-        opened = open_source(path, workspace, optimisation, options.model, running=not options.pause)
+        with ProgressLine() as line:
+            opened = open_source(path, workspace, optimisation, options.model, running=not options.pause, progress=line)
         print(f"h3d-view: {opened.sentence} ({time.perf_counter() - start:.1f} s)", file=sys.stderr)
 
 

@@ -72,16 +72,19 @@ def export_command(config: ExportConfig, *, progress: Progress | None = None) ->
 
 
 def check_output(path: Path, *, points: bool) -> None:
-    """Whether the suffix is one that is written: asked before minutes of work.
+    """Whether the file can be one that is written: asked before minutes of work.
 
     Raises:
-        FormatError: it is not.
+        FormatError: the suffix is not one for this.
+        FileNotFoundError: the folder does not exist.
     """
     known = (".ply",) if points else meshes.WRITABLE
     if path.suffix.lower() not in known:
         what = "points are" if points else "a mesh is"
         rule = f"{what} not written as {path.suffix or 'a name without a suffix'}"
         raise FormatError(path, "name", rule, f"use {' or '.join(known)}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
 def export_mesh(

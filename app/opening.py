@@ -6,13 +6,15 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import viser
 
 from h3d.models.formats import FormatError
+from h3d.models.training import Progress
 from h3d.models.training.tasks import Model
 
 from .recorder import Recorder
@@ -52,8 +54,8 @@ class Opener:
         """Open a path that the program itself offered."""
         expected = self.workspace.expected_seconds(path) if path.is_file() else None
 
-        def work() -> None:
-            opened = open_source(path, self.workspace, self.optimisation, model)
+        def work(progress: Progress) -> None:
+            opened = open_source(path, self.workspace, self.optimisation, model, progress=progress)
             if opened.layer is not None:
                 session.select(opened.layer)
 
@@ -76,7 +78,7 @@ class Opener:
     def upload(self, name: str, content: bytes, session: Session) -> None:
         """Open a file that came through the browser. It is kept in memory only, as a layer without a path."""
 
-        def read() -> None:
+        def read(_: Progress) -> None:
             with tempfile.TemporaryDirectory(prefix="h3d-upload-") as folder:
                 path = Path(folder) / (name or "upload")
                 path.write_bytes(content)
@@ -94,7 +96,7 @@ class Opener:
         if layer is None:
             return
 
-        def write() -> None:
+        def write(_: Progress) -> None:
             with tempfile.TemporaryDirectory(prefix="h3d-download-") as folder:
                 path = Path(folder) / f"{_safe_name(layer.name)}{suffix}"
                 write_asset(path, placed_asset(layer))
@@ -105,20 +107,23 @@ class Opener:
     def save(self, layer: Layer | None, path: Path, session: Session) -> None:
         """Write a layer to a path that `folders` has resolved; what is there is replaced."""
         if layer is not None:
-            self._report(lambda: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
+            self._report(lambda _: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
 
-    def _report(self, work: Callable[[], object], title: str, session: Session, expected: float | None = None) -> None:
+    def _report(
+        self, work: Callable[[Progress], object], title: str, session: Session, expected: float | None = None
+    ) -> None:
         """Do it in a thread of its own, with a notice while it lasts and a sentence if it fails."""
 
         def run() -> None:
             start = time.perf_counter()
             waiting = session.client.add_notification(title, "", loading=True, with_close_button=False)
+            said: deque[str] = deque(maxlen=1)
             done = threading.Event()
             threading.Thread(
-                target=_count, args=(waiting, start, expected, done), name="open-count", daemon=True
+                target=_count, args=(waiting, start, expected, said, done), name="open-count", daemon=True
             ).start()
             try:
-                work()
+                work(said.append)
             except Exception as error:
                 if not isinstance(error, (ValueError, OSError, KeyError)):  # Those are sentences for the person.
                     logger.exception("%s failed", title)
@@ -132,9 +137,19 @@ class Opener:
         threading.Thread(target=run, name="open", daemon=True).start()
 
 
-def _count(notification: viser.NotificationHandle, start: float, expected: float | None, done: threading.Event) -> None:
-    """Say how long it has taken so far and, where files of its kind were read before, how long it will."""
+def _count(
+    notification: viser.NotificationHandle,
+    start: float,
+    expected: float | None,
+    said: Sequence[str],
+    done: threading.Event,
+) -> None:
+    """Say how far it is by its own last words; else how long it has taken and, where files of its kind were read
+    before, how long it will."""
     while not done.wait(1.0):
+        if len(said) > 0:
+            notification.body = said[-1]
+            continue
         elapsed = time.perf_counter() - start
         left = "" if expected is None or expected <= elapsed else f", about {expected - elapsed:.0f} s left"
         notification.body = f"{elapsed:.0f} s so far{left}"

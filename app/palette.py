@@ -18,6 +18,7 @@ from .panels.camera import AXES, CameraPanel
 from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
 from .panels.dataset import DatasetPanel
+from .panels.field import FieldPanel
 from .panels.layers import LayersPanel
 from .panels.optimise import OptimisePanel
 from .session import Session
@@ -52,6 +53,7 @@ def commands(
     capture: CapturePanel,
     optimise: OptimisePanel,
     dataset: DatasetPanel,
+    field: FieldPanel,
 ) -> list[Command]:
     """All commands of one tab."""
     table = [
@@ -78,6 +80,7 @@ def commands(
         Command("Photos: the one before", lambda: dataset.step(-1), "home"),
         Command("Capture and download", capture.download, "P"),
         Command("Command that renders this view", capture.show_command, "Y"),
+        Command("Export the surface and download", field.export.download),
         Command("Antialiased on or off", lambda: session.set_display(antialiased=not session.display.antialiased), "N"),
         Command("Splats larger", lambda: _scale(session, 1.25), "pageup", repeats=True),
         Command("Splats smaller", lambda: _scale(session, 0.8), "pagedown", repeats=True),

@@ -37,7 +37,7 @@ class Photos:
         if task is None or not 0 <= shown.index < len(task.dataset):
             return None
         opacity = shown.overlay if shown.overlay > 0.0 else 1.0
-        found = PhotoField(task.dataset.images[shown.index], task.downscale, opacity)
+        found = PhotoField(task.dataset.images[shown.index], task.downscale, opacity, task.dataset.path)
         self._last = (replace(shown), found)
         return found
 

@@ -147,6 +147,11 @@ class Session:
         self.loop.close()
         self._answers.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the tab is gone."""
+        return self._closed
+
     def kept(self) -> Kept:
         """What would be missed if the connection broke now."""
         position = np.array(self.client.camera.position, np.float64)
@@ -196,6 +201,8 @@ class Session:
     def notify(self, title: str, body: str = "", kind: Literal["info", "warning", "error"] = "info") -> None:
         """Show a notification in this tab."""
         self.events.publish(Notice(title, body, kind))
+        if self._closed:  # What a thread of its own says afterwards nobody can read.
+            return
         seconds = 12.0 if kind == "error" else 5.0
         self.client.add_notification(title, body, auto_close_seconds=seconds, color=COLORS[kind])
 

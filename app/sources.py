@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from h3d.models.gaussians import Gaussians
+from h3d.models.training import Progress
 from h3d.models.training.tasks import Model, model_for, open_task
 
 from .homes import home_of
@@ -27,9 +28,17 @@ class Opened:
 
 
 def open_source(
-    path: Path, workspace: Workspace, optimisation: Optimisation, model: Model | None = None, *, running: bool = True
+    path: Path,
+    workspace: Workspace,
+    optimisation: Optimisation,
+    model: Model | None = None,
+    *,
+    running: bool = True,
+    progress: Progress | None = None,
 ) -> Opened:
     """Show a scene file, or learn from data; a `model` says what to learn. A run folder goes on, at first paused.
+
+    `progress` is told how far it is where opening takes a while.
 
     Raises:
         ValueError: it is none of these, or damaged (FormatError and DatasetError are ValueErrors).
@@ -38,9 +47,9 @@ def open_source(
     path = path.expanduser()
     folder = RunFolder(path)
     if model is None and path.is_dir() and folder.config.is_file() and folder.metrics.is_file():
-        return _open_run(folder, workspace, optimisation)
+        return _open_run(folder, workspace, optimisation, progress)
     if model is not None or model_for(path) is not None:
-        task = open_task(path, model)
+        task = open_task(path, model, progress=progress)
         key = optimisation.begin(task, home=home_of(task), running=running, data=path)
         if workspace.recent is not None:
             workspace.recent.add(path)
@@ -52,7 +61,7 @@ def open_source(
     return Opened(f"{layer.name}: {kind}{f'; {asset.remark}' if asset.remark else ''}", layer=layer.key)
 
 
-def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisation) -> Opened:
+def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisation, progress: Progress | None) -> Opened:
     """Go on with a run of `h3d train`; without its data or checkpoint, show what it left."""
     stored = folder.reopen()
     try:
@@ -60,7 +69,7 @@ def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisatio
         if not (data.exists() and folder.checkpoint.is_file()):
             layer = workspace.open(folder.field)
             return Opened(f"{layer.name}: the run's data or checkpoint is gone, it cannot go on", layer=layer.key)
-        task = open_task(data, stored["model"], stored["training"])
+        task = open_task(data, stored["model"], stored["training"], progress=progress)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder.config}: it does not fit this version ({error!r}); open the field in it") from error
     recorder = Recorder(folder, task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ import tyro
 from h3d.models.training import Judgement, Progress, Step, Task
 from h3d.models.training.checkpoints import progress_of
 from h3d.models.training.hash_grid import Background
-from h3d.models.training.tasks import Model, open_task
+from h3d.models.training.tasks import Model, models_text, open_task
 
 from .recorder import Recorder
 from .run_folder import RunFolder
@@ -24,16 +25,23 @@ SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_camera
 log = logging.getLogger(__name__)
 
 
+def _silent(sentence: str) -> None:
+    """For callers that show no progress."""
+
+
+SILENTLY = nullcontext(_silent)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Train a scene from its data."""
 
     data: tyro.conf.Positional[Path]
-    """Folder or transforms.json of a data set: instant-ngp, Blender, nerfstudio or COLMAP."""
+    """Folder or transforms.json of a data set (instant-ngp, Blender, nerfstudio or COLMAP), a mesh, a picture, or
+    a scene to path-trace."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run."""
-    model: Model | None = None
-    """What is trained; none = what the data is for: an Instant-NGP field for photos."""
+    model: Annotated[Model | None, tyro.conf.arg(help=f"{models_text()}; none = what the data is for.")] = None
     steps: int | None = None
     """Stop after this many steps; none = 5000, or as many as --minutes allows."""
     minutes: float | None = None
@@ -54,8 +62,15 @@ class TrainConfig:
     """Go on with the run in the folder; what was set for its start (data aside) stays as it was."""
 
 
-def train(config: TrainConfig, *, progress: Progress | None = None) -> Judgement:
+def train(
+    config: TrainConfig,
+    *,
+    progress: Progress | None = None,
+    opening: AbstractContextManager[Progress] = SILENTLY,
+) -> Judgement:
     """Does what `h3d train` was asked for; returns how good it has become.
+
+    `progress` is told of the training, `opening` of how far its data is read, and ends with that.
 
     Raises:
         ValueError: a flag, the data or the run folder is wrong (DatasetError and FormatError are ValueErrors).
@@ -64,12 +79,13 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Judgement
     """
     _check(config)
     run = RunFolder(config.output)
-    if config.resume:
-        task = _as_the_run_began(config, run.reopen())
-    else:
-        wanted = {name: getattr(config, name) for name in SETTINGS}
-        wanted["downscale"] = config.downscale if config.downscale == "auto" else int(config.downscale)
-        task = open_task(config.data, config.model, wanted)
+    with opening as told:
+        if config.resume:
+            task = _as_the_run_began(config, run.reopen(), told)
+        else:
+            wanted = {name: getattr(config, name) for name in SETTINGS}
+            wanted["downscale"] = config.downscale if config.downscale == "auto" else int(config.downscale)
+            task = open_task(config.data, config.model, wanted, progress=told)
     for sentence in task.remarks:
         log.warning("%s: %s", task.name, sentence)
     session = _Session(config, task, run, progress or _silent)
@@ -144,14 +160,10 @@ def _check(config: TrainConfig) -> None:
         raise ValueError(f"--log2-table-size {config.log2_table_size}: must be 8 to 24")
 
 
-def _as_the_run_began(config: TrainConfig, stored: dict[str, Any]) -> Task[Any]:
+def _as_the_run_began(config: TrainConfig, stored: dict[str, Any], told: Progress) -> Task[Any]:
     """The task as config.json has it: defaults may have changed since."""
     try:
-        return open_task(config.data, stored["model"], stored["training"])
+        return open_task(config.data, stored["model"], stored["training"], progress=told)
     except (KeyError, TypeError) as error:
         rule = f"{config.output}: config.json does not fit this version ({error})"
         raise ValueError(f"{rule}; start the run anew elsewhere") from error
-
-
-def _silent(sentence: str) -> None:
-    """For callers that show no progress."""

@@ -84,13 +84,13 @@ class Viewer:
             self.sessions[client.client_id] = session
         layers, camera, compare = LayersPanel(session, self.opener), CameraPanel(session), ComparePanel(session)
         capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
-        dataset = DatasetPanel(session)
-        table = commands(session, layers, camera, compare, capture, optimise, dataset)
+        dataset, field = DatasetPanel(session), FieldPanel(session, self.opener.folders)
+        table = commands(session, layers, camera, compare, capture, optimise, dataset, field)
         panels = (
             layers,
             optimise,
             DisplayPanel(session),
-            FieldPanel(session),
+            field,
             dataset,
             camera,
             compare,

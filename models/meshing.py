@@ -8,7 +8,6 @@ Source: Lewiner et al. 2003 (the marching cubes of scikit-image).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,13 +27,16 @@ from .signed_distance import SignedDistanceField
 BLOCK = 16
 """Cells along each side of a block: few enough that a surface leaves most blocks alone."""
 MAX_RESOLUTION = 2048
+REPORTED_BLOCKS = 64
 POINT_RESOLUTION = 256
 """Of the mesh that points are strewn over."""
 NEWTON_STEPS = 3
 """By which points come from the mesh of a distance field to its surface."""
 
-Progress = Callable[[str], None]
-"""Told in a few words how far it is."""
+Progress = Callable[[float], None]
+"""Told the share that is done, from 0 to 1."""
+MARCHED_SHARE = 0.8
+"""Of the work, that finding the surface is; the rest is what it looks like."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,11 @@ def isosurface(
     """
     volume = volume_of(field, options.threshold, options.crop_low, options.crop_high)
     with one_torch_thread():
-        mesh = _marched(volume, options.resolution, progress or _silent, cancel)
+        report = progress or _silent
+        mesh = _marched(volume, options.resolution, report, cancel)
         if options.largest_component:
             mesh = mesh.largest_component()
-        return _dressed(field, mesh, volume, options.colors, cancel)
+        return _dressed(field, mesh, options.colors, report, cancel)
 
 
 def point_cloud(
@@ -120,7 +123,7 @@ def point_cloud(
     with one_torch_thread():
         if isinstance(field, SignedDistanceField):
             points, normals = _settled(field, points, normals, options.threshold or 0.0, cancel)
-        colors = _seen_colors(field, points, normals, cancel) if options.colors else None
+        colors = _seen_colors(field, points, normals, progress or _silent, cancel) if options.colors else None
     return SurfacePoints(points.astype(np.float32), normals.astype(np.float32), colors)
 
 
@@ -129,16 +132,19 @@ def _marched(volume: Volume, resolution: int, progress: Progress, cancel: Cancel
     sides = volume.box[1] - volume.box[0]
     cell = float(sides.max()) / resolution
     cells = np.maximum(np.ceil(sides / cell - 1e-6).astype(np.int64), 1)
-    starts = np.array(list(itertools.product(*(range(0, int(n), BLOCK) for n in cells))))  # [B, 3]
-    lows = volume.box[0] + starts * cell
-    occupied = volume.occupied(lows, lows + BLOCK * cell)
-    starts = starts[occupied]
+    along = (np.arange(0, int(count), BLOCK) for count in cells)
+    starts = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)  # [B, 3]
+    occupied = []
+    for part in np.split(starts, range(AT_ONCE, len(starts), AT_ONCE)):
+        _poll(cancel)
+        lows = volume.box[0] + part * cell
+        occupied.append(volume.occupied(lows, lows + BLOCK * cell))
+    starts = starts[np.concatenate(occupied)]
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for done, start in enumerate(starts):
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        if done % 256 == 0 and done > 0:
-            progress(f"meshing: {100 * done // len(starts)} %")
+        _poll(cancel)
+        if done % REPORTED_BLOCKS == 0:
+            progress(MARCHED_SHARE * done / len(starts))
         parts += _block(volume, start, np.minimum(cells - start, BLOCK), cell)
     if len(parts) == 0:
         raise ValueError(f"{volume.name}: there is no surface at this threshold; choose another, or a larger region")
@@ -181,19 +187,19 @@ def _scaled(asset_from_box: np.ndarray, cell: float, low: np.ndarray) -> np.ndar
     return asset_from_box @ box_from_cells
 
 
-def _dressed(field: Field, mesh: Mesh, volume: Volume, colors: bool, cancel: CancelFlag | None) -> Mesh:
+def _dressed(field: Field, mesh: Mesh, colors: bool, progress: Progress, cancel: CancelFlag | None) -> Mesh:
     """The mesh with normals and, where the field has them, colours."""
     mesh = mesh.with_normals()
     assert mesh.normals is not None
     if isinstance(field, SignedDistanceField):
         normals = _slopes(field, torch.from_numpy(mesh.vertices), cancel)
         return replace(mesh, normals=normals)
-    seen = _seen_colors(field, mesh.vertices, mesh.normals, cancel) if colors else None
+    seen = _seen_colors(field, mesh.vertices, mesh.normals, progress, cancel) if colors else None
     return replace(mesh, colors=seen)
 
 
 def _seen_colors(
-    field: Field, points: np.ndarray, normals: np.ndarray, cancel: CancelFlag | None
+    field: Field, points: np.ndarray, normals: np.ndarray, progress: Progress, cancel: CancelFlag | None
 ) -> np.ndarray | None:  # [P, 3] twice -> [P, 3]
     """The colours that are seen straight from above the surface."""
     if not isinstance(field, HashGridField):
@@ -204,6 +210,7 @@ def _seen_colors(
     found = []
     for part in range(0, len(placed), AT_ONCE):
         _poll(cancel)
+        progress(MARCHED_SHARE + (1.0 - MARCHED_SHARE) * part / len(placed))
         found.append(field.query(placed[part : part + AT_ONCE], inwards[part : part + AT_ONCE])[1])
     return torch.cat(found).clamp(0.0, 1.0).numpy()
 
@@ -237,5 +244,5 @@ def _poll(cancel: CancelFlag | None) -> None:
         raise Cancelled
 
 
-def _silent(sentence: str) -> None:
+def _silent(share: float) -> None:
     """For callers that show no progress."""

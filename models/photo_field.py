@@ -6,6 +6,7 @@ was taken, any camera shows the photo without its distortion, and nothing beyond
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from h3d.models.datasets import PosedImage, camera_to_pixels, image
+from h3d.models.formats.tensors import file_sha256
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import RenderedRays
 
@@ -30,6 +32,16 @@ class PhotoField:
     posed: PosedImage
     downscale: int = 1
     opacity: float = 1.0
+    data: Path | None = None
+    """Where its data set was opened, so that it can be found again."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """What tells it from others: the hash of its file, its pose and its lens, wherever these lie."""
+        posed = self.posed
+        numbers = np.concatenate([posed.camera_to_world.ravel(), posed.K.ravel()]).round(9) + 0.0
+        text = f"{file_sha256(posed.path)} {posed.width} {posed.height} {posed.distortion} {numbers.tolist()}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def remark(self) -> str:

@@ -1,7 +1,8 @@
 """The recipe of a picture: what it shows, from where, and how, as JSON inside the file; enough to make it again.
 
 A recipe holds no time and no path, so that the same picture made elsewhere is the same file: scenes are named by file
-name and sha256. `recipe_of` writes one, `read_recipe` reads it back, `subject_from` turns it into what was drawn.
+name and sha256. Photos alone say where their data set lies, to be found again. `recipe_of` writes one, `read_recipe`
+reads it back, `subject_from` turns it into what was drawn.
 """
 
 from __future__ import annotations
@@ -24,19 +25,18 @@ from h3d.app.workspace.scene import Asset, Layer
 from h3d.models.field_files import RUN_FIELD
 from h3d.models.field_view import FieldView
 from h3d.models.gaussians import Gaussians
+from h3d.models.photo_field import PhotoField
 from h3d.renderers.cameras import Camera, camera_to_json
 
 from . import png
 from .compare import Comparison
 from .display import Display
+from .photo_recipe import photo_from_json, photo_to_json
 from .pictures import View
+from .recipe_error import RecipeError
 
 KEYWORD = "h3d-view"
 MAX_MASK_BYTES = 1 << 28
-
-
-class RecipeError(ValueError):
-    """A file has no recipe, or one that cannot be followed; the sentence says why."""
 
 
 def recipe_of(
@@ -101,14 +101,16 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def subject_from(recipe: dict[str, Any], loaded: Sequence[Layer]) -> View | Comparison:
+def subject_from(recipe: dict[str, Any], loaded: Sequence[Layer], *, data: Path | None = None) -> View | Comparison:
     """What the recipe draws, with its scenes found among `loaded` layers by hash.
+
+    Photos are read from their data set: where the recipe says, or at `data` where that is given.
 
     Raises:
         RecipeError: a scene is missing or is another file than the one drawn, or a part of the recipe is malformed.
     """
     try:
-        layers = [_layer_from_json(key, entry, loaded) for key, entry in enumerate(recipe["scenes"])]
+        layers = [_layer_from_json(key, entry, loaded, data) for key, entry in enumerate(recipe["scenes"])]
         if "view" in recipe:
             return _view_from_json(recipe["view"], layers)
         parts = dict(recipe["comparison"])
@@ -140,13 +142,17 @@ def _alike(a: Layer, b: Layer) -> bool:
 
 def _file_name(layer: Layer) -> str:
     """The name to give to `h3d render`: that of the file, or of the folder of a scene in several files."""
+    if isinstance(layer.asset, PhotoField):
+        return layer.asset.posed.path.name
     if layer.path is None:
         return layer.name
     return layer.path.parent.name if layer.path.name in ("meta.json", RUN_FIELD) else layer.path.name
 
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    photo = {"photo": photo_to_json(layer.asset)} if isinstance(layer.asset, PhotoField) else {}
     return {
+        **photo,
         "file": _file_name(layer),
         "sha256": layer.sha256 or content_sha256(layer.asset),
         "count": len(layer.asset) if isinstance(layer.asset, Gaussians) else 1,
@@ -157,26 +163,37 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer]) -> Layer:
-    found = [layer for layer in loaded if (layer.sha256 or content_sha256(layer.asset)) == entry["sha256"]]
-    if len(found) == 0:
-        given = ", ".join(_file_name(layer) for layer in loaded) or "none"
-        raise RecipeError(
-            f"the picture was made of {entry['file']} with sha256 {str(entry['sha256'])[:12]}...; "
-            f"the scenes given ({given}) are other files: give that file"
-        )
+def _layer_from_json(key: int, entry: dict[str, Any], loaded: Sequence[Layer], data: Path | None) -> Layer:
+    if "photo" in entry:
+        photo = photo_from_json(entry["photo"], str(entry["file"]), str(entry["sha256"]), data)
+        found = Layer(key, photo.remark, photo)
+    else:
+        found = _named(entry, loaded)
     w, x, y, z = (float(v) for v in entry["wxyz"])
     px, py, pz = (float(v) for v in entry["position"])
-    asset = found[0].asset
+    asset = found.asset
     hidden = _mask_from_text(entry["hidden_rows"], len(asset) if isinstance(asset, Gaussians) else 0)
     return replace(
-        found[0],
+        found,
         key=key,
         visible=True,
         wxyz=(w, x, y, z),
         position=(px, py, pz),
         scale=float(entry["scale"]),
         hidden_rows=hidden,
+    )
+
+
+def _named(entry: dict[str, Any], loaded: Sequence[Layer]) -> Layer:
+    """The layer that an entry means: the same file, or what was a snapshot then and has been saved to a file since."""
+    wanted = entry["sha256"]
+    for layer in loaded:
+        if wanted == layer.sha256 or wanted == content_sha256(layer.asset):
+            return layer
+    given = ", ".join(_file_name(layer) for layer in loaded) or "none"
+    raise RecipeError(
+        f"the picture was made of {entry['file']} with sha256 {str(wanted)[:12]}...; "
+        f"the scenes given ({given}) are other files: give that file"
     )
 
 
@@ -209,12 +226,14 @@ def command_of(
     `full_paths` names the scenes by where they lie on this machine, for a person to paste; recipes hold bare names.
     """
     layers = _layers_of(subject)
-    names = [str(x.path) if full_paths and x.path is not None else _file_name(x) for x in layers]
+    scenes = [x for x in layers if not isinstance(x.asset, PhotoField)]
+    names = [str(x.path) if full_paths and x.path is not None else _file_name(x) for x in scenes]
     files = [shlex.quote(name) for name in names]
     plain = all(
         layer.hidden_rows is None and layer.scale == 1.0 and not any(layer.position) and not any(layer.wxyz[1:])
         for layer in layers
     )
+    plain = plain and len(scenes) == len(layers)
     if not isinstance(subject, View) or not plain or subject.display.field != FieldView():
         return f"h3d render {' '.join(files)} --like {shlex.quote(output)} -o AGAIN{Path(output).suffix}"
     view_json = json.dumps(camera_to_json(camera), separators=(",", ":"))
@@ -254,6 +273,8 @@ def _mask_from_text(text: str | None, count: int) -> torch.Tensor | None:
 
 def content_sha256(asset: Asset) -> str:
     """For what no file holds: the hash of its arrays and settings."""
+    if isinstance(asset, PhotoField):
+        return asset.sha256
     digest = hashlib.sha256()
     _digest(asset, type(asset).__name__, digest.update)
     return digest.hexdigest()

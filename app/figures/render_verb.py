@@ -38,6 +38,8 @@ class RenderConfig:
     """JSON file, JSON itself, or a picture of h3d-view to take the camera of; none = the whole scene in view."""
     like: Path | None = None
     """Picture of h3d-view to follow in everything: camera, display, settings, transforms, hidden rows, comparison."""
+    data: Path | None = None
+    """Data set of the photos in the picture to follow; none = where it lay when the picture was made."""
     mode: Mode = "rgb"
     """What a pixel shows."""
     width: int | None = None
@@ -89,6 +91,8 @@ def render_command(config: RenderConfig, *, progress: Progress | None = None) ->
     """
     if len(config.scenes) == 0:
         raise ValueError("render: no scene was given; name a scene file, such as `h3d render scene.ply -o out.png`")
+    if config.data is not None and config.like is None:
+        raise ValueError("--data: it goes with --like, for pictures that show photos; leave it out")
     layers = read_layers(config.scenes)
     if config.like is not None:
         subject, camera, settings = _like(config, layers)
@@ -176,7 +180,7 @@ def _like(config: RenderConfig, layers: tuple[Layer, ...]) -> tuple[View | Compa
     """Subject, camera and settings of the picture to follow; size and samples may be given anew."""
     assert config.like is not None
     recipe = read_recipe(config.like)
-    subject = subject_from(recipe, layers)
+    subject = subject_from(recipe, layers, data=config.data)
     camera = load_camera(config.camera) if config.camera is not None else camera_from_json(recipe["camera"])
     stored = dict(recipe["capture"])
     if stored["background"] != "transparent":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,11 +12,10 @@ from h3d.app.figures.capture import CaptureSettings
 from h3d.app.session import Session
 from h3d.app.workspace.events import SessionEvent
 from h3d.app.workspace.folders import AllowedFolders
-from h3d.renderers import CancelFlag, Cancelled
+from h3d.renderers import CancelFlag
 
 from .handles import ask, note, on_press
-
-logger = logging.getLogger(__name__)
+from .long_work import LongWork, Report
 
 SIZES: dict[str, tuple[int, int] | None] = {
     "the tab's": None,
@@ -35,8 +31,7 @@ class CapturePanel:
 
     def __init__(self, session: Session, folders: AllowedFolders) -> None:
         self.session, self.folders = session, folders
-        self.cancel = CancelFlag()
-        self.busy = threading.Lock()
+        self.work = LongWork(session, "capture", "captured")
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -56,11 +51,7 @@ class CapturePanel:
         )
         on_press(self.session, gui.add_button("Capture and download", color="green", hint="Key P"), self.download)
         on_press(self.session, gui.add_button("Capture to the server's disk"), self.save)
-        self.progress = gui.add_progress_bar(0.0, visible=False)
-        self.status = gui.add_html("")
-        cancel = gui.add_button("Cancel")
-        cancel.on_click(lambda _: self.cancel.set())  # At once, whatever else is queued.
-        self.session.at_close(self.cancel.set)
+        self.work.build()
         on_press(self.session, gui.add_button("Command that renders this view", hint="Key Y"), self.show_command)
 
     def on_event(self, event: SessionEvent) -> None:
@@ -113,40 +104,21 @@ class CapturePanel:
             gui.add_text("Command", command, multiline=True)
             if " --like " in command:
                 gui.add_html(note("No flags say all of this view: capture it first, the command follows that picture."))
+            unsaved = [x.name for x in self.session.workspace.layers if x.visible and x.path is None]
+            if len(unsaved) > 0:
+                names = ", ".join(unsaved)
+                gui.add_html(note(f"No file holds {names} yet: save it (Layers, Save) and give that file instead."))
             on_press(self.session, gui.add_button("Close"), modal.close)
 
     def _start(self, path: Path, deliver: Callable[[Path], object], cleanup: Callable[[], object]) -> None:
         """Capture in a thread of its own, one at a time."""
         settings, width, height = self.settings()
         subject, camera = self.session.subject(), self.session.camera(width, height)
-        if not self.busy.acquire(blocking=False):
-            cleanup()
-            raise ValueError("a capture is under way; wait for it or cancel it")
-        self.cancel.clear()
-        start = time.perf_counter()
+        backend = self.session.settings.backend
 
-        def run() -> None:
-            try:
-                self.progress.visible = True
-                backend, report = self.session.settings.backend, partial(self._show_progress, start)
-                capture.capture(subject, camera, settings, path, backend=backend, progress=report, cancel=self.cancel)
-                deliver(path)
-                self.session.notify(f"{path.name}: captured", f"{time.perf_counter() - start:.1f} s")
-            except Cancelled:
-                self.session.notify("Capture cancelled")
-            except Exception as error:
-                if not isinstance(error, (ValueError, OSError)):  # Those are sentences for the person.
-                    logger.exception("a capture failed")
-                self.session.notify("Not captured", str(error) or type(error).__name__, "error")
-            finally:
-                self.progress.visible, self.status.content = False, ""
-                cleanup()
-                self.busy.release()
+        def work(report: Report, cancel: CancelFlag) -> str:
+            capture.capture(subject, camera, settings, path, backend=backend, progress=report, cancel=cancel)
+            deliver(path)
+            return ""
 
-        threading.Thread(target=run, name="capture", daemon=True).start()
-
-    def _show_progress(self, start: float, share: float) -> None:
-        elapsed = time.perf_counter() - start
-        self.progress.value = 100.0 * share
-        if elapsed > 1.0 and share > 0:
-            self.status.content = note(f"{100 * share:.0f} %, {elapsed / share - elapsed:.0f} s left")
+        self.work.start(path, work, cleanup)

@@ -1,4 +1,4 @@
-"""How fields are looked at: levels of the hash grid, crop box, slice, density threshold, samples of a ray."""
+"""How fields are looked at: levels of the hash grid, crop box, slice, density threshold, samples of a ray; exports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from h3d.app.session import Session
-from h3d.app.workspace.events import DisplayChanged, Notice, SessionEvent
+from h3d.app.workspace.events import DisplayChanged, LayerSelected, Notice, SessionEvent
+from h3d.app.workspace.folders import AllowedFolders
 from h3d.models.field_view import ALL_LEVELS, Axis, FieldView
 
 from .display import field_docs
+from .export import ExportPart
 from .handles import on_person, on_press, show
 
 LEVELS = 16  # shown; levels beyond take part always
@@ -19,8 +21,9 @@ NO_SLICE = "none"
 class FieldPanel:
     title = "Field"
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, folders: AllowedFolders) -> None:
         self.session = session
+        self.export = ExportPart(session, folders)
         self.crop: dict[int, Any] = {}
 
     def build(self) -> None:
@@ -59,11 +62,15 @@ class FieldPanel:
         self.cached = gui.add_checkbox("Ask the radiance cache", True, hint=docs["cached"])
         on_person(session, self.cached, lambda value: self._change(cached=value))
         on_press(session, gui.add_button("The whole field"), self.reset)
+        with gui.add_folder("Export the surface", expand_by_default=False):
+            self.export.build()
         self._show()
 
     def on_event(self, event: SessionEvent) -> None:
         if isinstance(event, DisplayChanged | Notice):
             self._show()
+        elif isinstance(event, LayerSelected):
+            self.export.show()
 
     def reset(self) -> None:
         """Look at the whole field again, as it is."""

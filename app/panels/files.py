@@ -54,6 +54,7 @@ class FilesPart:
         suffix = gui.add_dropdown("Format", (*formats.WRITABLE, *field_files.WRITABLE), initial_value=".ply")
         gui.add_html(note("Gaussians as they stand in the scene: transform applied, hidden ones left out."))
         gui.add_html(note(f"Fields are saved as {', '.join(field_files.WRITABLE)}, in their own axes."))
+        gui.add_html(note("Their surfaces, as meshes or points: Field, Export the surface."))
         download = gui.add_button("Download")
         on_press(session, download, lambda: opener.download(session.selected_layer(), suffix.value, session))
         target = gui.add_text("Save as", "", hint=f"A path below {opener.folders.text}; the suffix decides the format.")

@@ -13,13 +13,16 @@ from h3d.app.session import Session
 from h3d.app.workspace.events import Notice, RunChanged, SessionEvent, WorkspaceEvent
 from h3d.app.workspace.runs import RunStatus
 from h3d.models.training import METRIC_TEXTS
-from h3d.models.training.tasks import KINDS, Model
+from h3d.models.training.hash_grid import REFINE, HashGridTraining
+from h3d.models.training.tasks import KINDS, Model, models_text
 
+from .display import field_docs
 from .handles import ask, note, on_person, on_press, show, table
 
 NOTHING = "nothing yet"
 BY_DATA = "what the data is for"
 PLOT_ASPECT = 1.8
+REFINE_HINT = field_docs(HashGridTraining)[REFINE]
 KEEP_HINT = "Metrics, events and checkpoints, as h3d train leaves them; h3d-view FOLDER goes on with it."
 
 
@@ -42,6 +45,8 @@ class OptimisePanel:
         on_press(session, self.single, self.step)
         self.end = gui.add_button("Stop", color="red", hint="Ends the run for good; what it has learnt stays.")
         on_press(session, self.end, self.stop)
+        self.refine = gui.add_checkbox("Refine cameras", False, hint=REFINE_HINT, visible=False)
+        on_person(session, self.refine, self._set_refine)
         self.facts = gui.add_html(note("Open a data set, a mesh or a picture to learn from it."))
         self.share = gui.add_slider(
             "Time for training",
@@ -60,7 +65,7 @@ class OptimisePanel:
             on_press(session, gui.add_button("Record it there", hint=KEEP_HINT), self._keep)
         with gui.add_folder("New run", expand_by_default=False):
             self.path = gui.add_text("Data", "", hint=f"A path below {self.opener.folders.text}")
-            self.model = gui.add_dropdown("Learn", (BY_DATA, *KINDS), initial_value=BY_DATA)
+            self.model = gui.add_dropdown("Learn", (BY_DATA, *KINDS), initial_value=BY_DATA, hint=models_text())
             on_press(session, gui.add_button("Begin"), self._begin)
         self._show()
 
@@ -96,6 +101,10 @@ class OptimisePanel:
     def _set_share(self, value: float) -> None:
         self.optimisation.share = float(value)
 
+    def _set_refine(self, value: bool) -> None:
+        if self.chosen is not None:
+            self.optimisation.change(self.chosen, REFINE, bool(value))
+
     def _keep(self) -> None:
         if self.chosen is not None:
             self.opener.keep(self.chosen, self.folder.value)
@@ -123,8 +132,11 @@ class OptimisePanel:
             handle.disabled = not live
         show(self.session, self.share, self.optimisation.share)
         if status is None:
+            self.refine.visible = False
             return
         show(self.session, self.run, _label(status))
+        self.refine.visible, self.refine.disabled = REFINE in status.settings, not live
+        show(self.session, self.refine, status.settings.get(REFINE, False))
         self.toggle.label = "Pause" if status.state == "running" else "Start" if status.step <= 1 else "Go on"
         self.facts.content = table(_facts(status))
         self._plot(status)
@@ -158,6 +170,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         last = status.judged[-1]
         text = ", ".join(METRIC_TEXTS[name].format(value) for name, value in last.metrics.items())
         rows.append(("test", f"{text} at step {last.step:,} ({last.subject})"))
+    rows += status.facts.items()
     rows.append(("recorded", "yes" if status.kept else "no; see Keep the run"))
     if status.problem:
         rows.append(("problem", status.problem))

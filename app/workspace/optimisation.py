@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ JUDGE_SECONDS, JUDGE_SHARE = 4.0, 0.1
 class RunRecorder(Protocol):
     """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
 
-    def event(self, step: int, name: str) -> None: ...
+    def event(self, step: int, name: str, **details: Any) -> None: ...
 
     def record(self, step: Step[Any], found: Judgement | None = None) -> bool: ...
 
@@ -60,6 +60,8 @@ class Run:
         self.judged: list[Judged] = []
         self.judge_at = JUDGE_SECONDS  # of its own seconds
         self.problem = ""
+        self.facts: Mapping[str, str] = {}
+        self.changes: list[tuple[int, dict[str, bool]]] = []  # of settings: after which step, and to what
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
         self.data: Path | None = None
@@ -88,6 +90,8 @@ class Run:
             samples=step.samples,
             losses=tuple(self.curve.points),
             judged=tuple(self.judged),
+            settings=step.settings,
+            facts=self.facts,
         )
 
 
@@ -151,6 +155,18 @@ class Optimisation:
         run = self._run(key)
         with self._wake:
             run.single += 1
+            self._wake.notify_all()
+
+    def change(self, key: int, name: str, value: bool) -> None:
+        """Set one of a run's `settings` from its next step on. Nothing happens where it has no such setting.
+
+        Raises:
+            ValueError: the run has ended.
+        """
+        run = self._run(key)
+        with self._wake:
+            self._refuse_ended(run)
+            self._chores.append(lambda: self._change(run, name, value))
             self._wake.notify_all()
 
     def statuses(self) -> tuple[RunStatus, ...]:
@@ -228,6 +244,7 @@ class Optimisation:
         if run.recorder is not None:
             self._write(run, lambda recorder, step: recorder.record(step, found))
         if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
+            run.facts = run.step.facts()
             self._tell(run)
 
     def _show(self, run: Run) -> None:
@@ -279,8 +296,22 @@ class Optimisation:
         run.state, run.problem = "failed", str(error) or type(error).__name__
         self._tell(run)
 
+    def _change(self, run: Run, name: str, value: bool) -> None:
+        step = run.step
+        if step is None or step.settings.get(name, value) == value:
+            return
+        step.change(name, value)
+        run.facts = step.facts()
+        run.step = replace(step, settings={**step.settings, name: value})
+        run.changes.append((step.step, {name: value}))
+        self._write(run, lambda recorder, step: recorder.event(step.step, "change", **{name: value}))
+        self._write(run, lambda recorder, step: recorder.save(step))  # One that is killed goes on with it.
+        self._tell(run)
+
     def _keep(self, run: Run, recorder: RunRecorder) -> None:
         run.recorder = recorder
+        for at, change in run.changes:  # Without them what is recorded would not be how it was made.
+            self._write(run, lambda recorder, _, at=at, change=change: recorder.event(at, "change", **change))
         self._write(run, lambda recorder, step: recorder.event(step.step, "kept"))
         self._save(run)
         self._tell(run)
@@ -297,12 +328,15 @@ class Optimisation:
     def _order(self, key: int, state: RunState) -> None:
         run = self._run(key)
         with self._wake:
-            if run.state in ("stopped", "failed"):
-                raise ValueError(f"{run.name}: the run has {run.state}; start a new one")
+            self._refuse_ended(run)
             run.state = state
             self._chores.append(lambda: self._settle(run, state))
             self._wake.notify_all()
         self._tell(run)
+
+    def _refuse_ended(self, run: Run) -> None:
+        if run.state in ("stopped", "failed"):
+            raise ValueError(f"{run.name}: the run has {run.state}; start a new one")
 
     def _settle(self, run: Run, state: RunState) -> None:
         """What goes with an order, between two steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 RunState = Literal["running", "paused", "stopped", "failed"]
@@ -40,6 +40,8 @@ class RunStatus:
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
+    settings: Mapping[str, bool] = field(default_factory=dict)  # that may change while it goes on, as they are now
+    facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
     problem: str = ""  # why it failed, or what cannot be measured
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ SIDE = 256
 VERSION = 1
 FOLDER_BYTES = 64 << 30
 SUFFIX = ".tiles.npy"
+ABANDONED_SECONDS = 3600.0
+"""A file under way that nobody has written to for so long is what a killed program left."""
 
 
 def cache_folder() -> Path:
@@ -82,7 +85,7 @@ def _offset(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> int | None:
 
 
 def _convert(path: Path, strips: Strips, file: Path, shape: tuple[int, ...], progress: Progress | None) -> None:
-    columns = shape[1]
+    columns, began = shape[1], time.perf_counter()
     with replacing(file) as stream:
         header = {"descr": np.lib.format.dtype_to_descr(strips.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
@@ -94,7 +97,9 @@ def _convert(path: Path, strips: Strips, file: Path, shape: tuple[int, ...], pro
             stream.write(np.ascontiguousarray(tiles).data)
             row += len(band)
             if progress is not None:
-                progress(f"converting {path.name} to tiles: row {row:,} of {strips.height:,}")
+                share = row / strips.height
+                left = (time.perf_counter() - began) * (1.0 / share - 1.0)
+                progress(f"converting {path.name} to tiles: {100.0 * share:.0f} %, {left:.0f} s left")
         if row != strips.height:
             rule = f"it has {row:,} rows of {strips.height:,}"
             raise FormatError(path, "pixels", rule, "the file is damaged or cut short: fetch or export it again")
@@ -102,6 +107,9 @@ def _convert(path: Path, strips: Strips, file: Path, shape: tuple[int, ...], pro
 
 def _make_room(folder: Path, needed: int) -> None:
     """Caches that were used last stay, as many as fit. Raises: OSError where the disk itself is too small."""
+    for part in folder.glob(f".*{SUFFIX}.*.part"):
+        if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+            part.unlink(missing_ok=True)
     known = sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
     total = sum(file.stat().st_size for file in known)
     for file in known:

@@ -7,7 +7,7 @@ needs of one primitive is a `Task`; `tasks` finds the one for a path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,9 +31,13 @@ Progress = Callable[[str], None]
 """Told in a few words how far something is."""
 
 
+def _fixed(name: str, value: Any) -> None:
+    raise KeyError(f"{name}: it cannot be changed while this is trained")
+
+
 @dataclass(frozen=True)
 class Step(Generic[Asset]):
-    """What one training step did. `snapshot` and `checkpoint` speak of the moment until the next step is asked for."""
+    """What one training step did. All callables speak of the moment until the next step is asked for."""
 
     step: int  # counts from 1
     seconds: float  # of training so far, the listener's own time left out
@@ -42,6 +46,9 @@ class Step(Generic[Asset]):
     samples: int  # that a gradient went through
     snapshot: Callable[[], Asset]  # an immutable copy of what is being trained, as it is displayed
     checkpoint: Callable[[Path], None]  # writes all that a resumed run needs, whole or not at all
+    settings: Mapping[str, bool] = field(default_factory=dict)  # of the config, those that may change: as they are now
+    change: Callable[[str, Any], None] = _fixed  # sets one of `settings` from the next step on; KeyError for others
+    facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
 
 
 @dataclass(frozen=True)

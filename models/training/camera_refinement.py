@@ -8,6 +8,8 @@ Source: Mueller et al. 2022, whose code steps them every 16 steps by Adam, with 
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
@@ -41,8 +43,14 @@ class CameraRefinement:
         """Translation and rotation vector of each photo's camera."""
         return self.rows.values
 
+    @property
+    def moved(self) -> tuple[float, float]:
+        """How far cameras have turned, in degrees, and moved, as a share of NGP's unit cube: means over the photos."""
+        moves, turns = self.corrections[:, :3].norm(dim=1), self.corrections[:, 3:].norm(dim=1)
+        return math.degrees(float(turns.mean())), float(moves.mean())
+
     def gather(self, gradient: torch.Tensor, *, step: int, field_rate: float) -> None:  # [N, 6]
-        """Adds the gradient of the training's step `step`, counted from 1; every `INTERVAL` steps cameras move."""
+        """Adds a gradient; `step` counts them from 1, every `INTERVAL` cameras move."""
         self.gathered += gradient
         if step % INTERVAL != 0:
             return

@@ -45,6 +45,8 @@ from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
 
 FORMAT = "h3d hash grid training 1"
+REFINE = "refine_cameras"
+"""The field of the config that may change while a run goes on."""
 HUBER_WIDTH = 0.1
 MIN_RAYS, MAX_RAYS = 256, 1 << 16
 MARCHED_SAMPLES = 8
@@ -109,7 +111,9 @@ class TrainingState:
     networks: list[AdamRows]  # density, then colour
     thickness: torch.Tensor  # [cascades, 128^3]
     generator: torch.Generator
-    cameras: CameraRefinement | None = None  # None = they stay where they are
+    cameras: CameraRefinement | None = None  # None = they are where the data set has them
+    refining: bool = False  # whether cameras are moved; they stay where they have got to when that ends
+    refined: int = 0  # steps that gave cameras a gradient
     step: int = 0
     seconds: float = 0.0
     rays: int = MIN_RAYS
@@ -172,6 +176,9 @@ def train(
             samples=samples,
             snapshot=lambda: trainer.snapshot(state),
             checkpoint=lambda path: save_state(path, config, state),
+            settings={REFINE: state.refining},
+            change=lambda name, value: trainer.change(state, name, value),
+            facts=lambda: trainer.facts(state),
         )
 
 
@@ -199,8 +206,24 @@ class Trainer:
         networks = [AdamRows.of(weights) for weights in (*density, *rgb)]
         cascades = cascades_of(float(self.dataset.aabb_scale))
         thickness = occupancy_grid.initial(cascades, views(self.dataset, self.dataset.train))
-        cameras = CameraRefinement.of(len(self.photos.sizes)) if self.config.refine_cameras else None
-        return TrainingState(table, networks, thickness, generator, cameras).to(self.device)
+        state = TrainingState(table, networks, thickness, generator).to(self.device)
+        self.change(state, REFINE, self.config.refine_cameras)
+        return state
+
+    def change(self, state: TrainingState, name: str, value: bool) -> None:
+        """Set what may be set between two steps. Raises: KeyError for all but `REFINE`."""
+        if name != REFINE:
+            raise KeyError(f"{name}: it cannot be changed while a field is trained")
+        if value and state.cameras is None:
+            state.cameras = CameraRefinement.of(len(self.photos.sizes)).to(self.device)
+        state.refining = value
+
+    def facts(self, state: TrainingState) -> dict[str, str]:
+        """How far cameras have moved."""
+        if state.cameras is None:
+            return {}
+        degrees, share = state.cameras.moved
+        return {"cameras moved": f"{degrees:.3f} degrees, {100.0 * share:.3f} % of the scene (mean)"}
 
     def advance(self, state: TrainingState) -> tuple[float, int, int]:
         """One step in place; its loss, rays and samples."""
@@ -284,11 +307,11 @@ class Trainer:
         weights = tuple(network.values.requires_grad_() for network in state.networks)
         depth = self.config.density_layers
         parameters = [table, *weights]
-        positions, directions = samples.positions, batch.directions
-        if state.cameras is not None:
+        positions, directions = samples.positions, _as_cameras_are(state, batch)[1]
+        if state.refining and state.cameras is not None:
             corrections = state.cameras.corrections.clone().requires_grad_()
             parameters.append(corrections)
-            origins, directions = corrected(batch.origins, directions, corrections[batch.photo])
+            origins, directions = corrected(batch.origins, batch.directions, corrections[batch.photo])
             positions = sampled_along(origins, directions, samples)
         features = self._features(state, positions, table, weights[:depth])
         # The harmonics of a direction are those of its ray: worked out once a ray, not once a sample.
@@ -311,8 +334,9 @@ class Trainer:
         networks = len(state.networks)
         for network, gradient in zip(state.networks, gradients[1 : 1 + networks], strict=True):
             adam_step(network, gradient, step=step, options=replace(options, l2=config.network_l2))
-        if state.cameras is not None:
-            state.cameras.gather(gradients[-1], step=step, field_rate=rate)
+        if state.refining and state.cameras is not None:
+            state.refined += 1
+            state.cameras.gather(gradients[-1], step=state.refined, field_rate=rate)
 
 
 def _as_cameras_are(state: TrainingState, batch: RayBatch) -> tuple[torch.Tensor, torch.Tensor]:  # [R, 3], [R, 3]
@@ -347,7 +371,8 @@ def save_state(path: Path, config: HashGridTraining, state: TrainingState) -> No
         tensors |= state.cameras.tensors()
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     at = Reached(state.step, state.seconds)
-    save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays)
+    refinement = {"refining": state.refining, "refined": state.refined}
+    save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays, **refinement)
 
 
 def load_state(path: Path, config: HashGridTraining) -> TrainingState:
@@ -360,12 +385,17 @@ def load_state(path: Path, config: HashGridTraining) -> TrainingState:
     try:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
+        # Checkpoints from before cameras could be refined later do not say whether and how long they were.
+        refining = bool(header.get("refining", config.refine_cameras))
+        refined = int(header.get("refined", header["step"] if config.refine_cameras else 0))
         return TrainingState(
             AdamRows.from_tensors("table", tensors),
             [AdamRows.from_tensors(f"network.{index}", tensors) for index in range(header["networks"])],
             tensors["thickness"],
             generator,
-            CameraRefinement.from_tensors(tensors) if config.refine_cameras else None,
+            CameraRefinement.from_tensors(tensors) if refining or refined > 0 else None,
+            refining=refining,
+            refined=refined,
             step=header["step"],
             seconds=header["seconds"],
             rays=header["rays"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +26,6 @@ SHOWN_SIDE = 512
 """Longest side of a part of the judged picture, in pixels."""
 ROWS_AT_ONCE = 1 << 18  # points compared at once
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class ImageTask:
@@ -41,8 +38,10 @@ class ImageTask:
     metrics: tuple[str, ...] = ("psnr",)
 
     @staticmethod
-    def open(path: Path, settings: Mapping[str, Any]) -> ImageTask:
+    def open(path: Path, settings: Mapping[str, Any], progress: Progress | None = None) -> ImageTask:
         """The task of a picture; `settings` are fields of `ImageTraining`. A huge file is converted to tiles first.
+
+        `progress` is told how far that is.
 
         Raises:
             FormatError: it is no picture, or it is damaged.
@@ -53,7 +52,7 @@ class ImageTask:
         if path.is_dir():
             raise ValueError(f"{path}: it is a folder; an image field is learnt from one picture file")
         config = ImageTraining(**known_settings(ImageTraining, settings))
-        source = open_picture(path, progress=log.info)
+        source = open_picture(path, progress=progress)
         remarks: tuple[str, ...] = ()
         if isinstance(source, TiledPicture) and source.tiles.path != path:
             size = source.tiles.path.stat().st_size / 2**30

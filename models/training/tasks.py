@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from h3d.models import datasets, meshes, pictures, surface_scene
 
-from . import Task
+from . import Progress, Task
 from .cache_task import RadianceCacheTask
 from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
@@ -22,22 +22,39 @@ from .picture_task import ImageTask
 Model = Literal["hash_grid", "sdf", "image", "radiance_cache"]
 """Names that --model takes."""
 
+Open = Callable[[Path, Mapping[str, Any], Progress | None], Task[Any]]
+"""The task of a path and its settings (fields of its config); progress is told of what takes a while."""
+
 
 @dataclass(frozen=True)
 class Kind:
-    """One row: how a model's task is opened from a path and its settings (fields of its config)."""
+    """One row: what is learnt from what, as a person calls it, and how its task is opened."""
 
-    open: Callable[[Path, Mapping[str, Any]], Task[Any]]
+    learns: str
+    """Completes "--model NAME: ...": help texts and labels say it so."""
+    open: Open
     fits: Callable[[Path], bool]
     """Whether this is what a person means who names the path and no model."""
 
 
+def _at_once(opens: Callable[[Path, Mapping[str, Any]], Task[Any]]) -> Open:
+    """For tasks that open in a moment, with nothing to tell meanwhile."""
+    return lambda path, settings, progress: opens(path, settings)
+
+
 KINDS: dict[Model, Kind] = {
-    "hash_grid": Kind(PhotosTask.open, datasets.is_dataset),
-    "sdf": Kind(SignedDistanceTask.open, meshes.is_mesh),
-    "image": Kind(ImageTask.open, pictures.is_picture),
-    "radiance_cache": Kind(RadianceCacheTask.open, surface_scene.is_scene),
+    "hash_grid": Kind("a radiance field from posed photos", _at_once(PhotosTask.open), datasets.is_dataset),
+    "sdf": Kind("a signed distance field from a mesh", _at_once(SignedDistanceTask.open), meshes.is_mesh),
+    "image": Kind("an image field from a picture", ImageTask.open, pictures.is_picture),
+    "radiance_cache": Kind(
+        "the light in a scene that is path traced", _at_once(RadianceCacheTask.open), surface_scene.is_scene
+    ),
 }
+
+
+def models_text() -> str:
+    """What --model takes, for help texts."""
+    return "; ".join(f"{name} = {kind.learns}" for name, kind in KINDS.items())
 
 
 def model_for(path: Path) -> Model | None:
@@ -45,11 +62,17 @@ def model_for(path: Path) -> Model | None:
     return next((model for model, kind in KINDS.items() if kind.fits(path)), None)
 
 
-def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any] | None = None) -> Task[Any]:
+def open_task(
+    path: Path,
+    model: Model | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Task[Any]:
     """The task of learning `model` (None: the one that the path means) from `path`.
 
     `settings` are fields of the task's config; those that it does not have are left out, so that one set of flags
-    serves all models.
+    serves all models. `progress` is told how far it is where opening takes a while.
 
     Raises:
         ValueError: nothing can be learnt from the path, or it is damaged.
@@ -65,7 +88,7 @@ def open_task(path: Path, model: Model | None = None, settings: Mapping[str, Any
         raise ValueError(f"{rule}; {way_out}")
     if model not in get_args(Model):
         raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")
-    return KINDS[model].open(path, settings or {})
+    return KINDS[model].open(path, settings or {}, progress)
 
 
 def known_settings(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:

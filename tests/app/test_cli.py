@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import urllib.error
@@ -14,11 +15,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from balls import ball
+from picture_files import noise
+from PIL import Image
 from program import running_program
 from snapshot_files import snapshot, write_snapshot
 
 from h3d.app.cli import convert, info
 from h3d.models import formats
+from h3d.models.training.tasks import KINDS
 from h3d.renderers.cameras import camera_to_json, look_at
 
 RED = (0.9, 0.1, 0.1)
@@ -130,3 +134,45 @@ def test_a_snapshot_is_described_and_converted(tmp_path: Path, capsys: pytest.Ca
     assert "instant-ngp snapshot (plain)" in capsys.readouterr().out
     with pytest.raises(formats.FormatError, match="a field is not written as .ply"):
         convert(source, tmp_path / "fox.ply")
+
+
+def test_the_conversion_of_a_huge_picture_is_told_and_ctrl_c_leaves_no_cache(tmp_path: Path):
+    """As in a terminal, of which stderr of a test is none: what is told there is proved in test_progress_line."""
+    Image.fromarray(noise(2000, 1000)).save(tmp_path / "a.png", compress_level=1)
+    program = (
+        "import os, signal, sys; from h3d.app import cli, progress_line; from h3d.models import pictures\n"
+        "pictures.HELD_PIXELS, progress_line.PATIENCE_SECONDS, progress_line.LOG_SECONDS = 1000, 0.0, 0.0\n"
+        "said = progress_line.ProgressLine.__call__\n"
+        "def interrupted(line, text): said(line, text); os.kill(os.getpid(), signal.SIGINT)\n"
+        "if sys.argv.pop(1) == 'interrupt': progress_line.ProgressLine.__call__ = interrupted\n"
+        "getattr(cli, sys.argv.pop(1))()"
+    )
+    environment = {**os.environ, "H3D_CACHE": str(tmp_path / "cache"), "H3D_STATE": str(tmp_path / "state")}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+    train = ("main", "train", str(tmp_path / "a.png"), "-o", str(tmp_path / "run"), "--steps", "1")
+    view = ("view_main", str(tmp_path / "a.png"), "--port", "0", "--no-open")
+    for words in (train, view):
+        done = run("interrupt", *words)
+        assert done.returncode == 130 and "Traceback" not in done.stderr
+        assert "converting a.png to tiles: 13 %, " in done.stderr and "100 %" not in done.stderr
+        assert list((tmp_path / "cache").iterdir()) == [], "nothing partial may stay"
+    done = run("go on", *train)
+    assert done.returncode == 0
+    whole, remark = "converting a.png to tiles: 100 %, 0 s left\n", "tile cache of 0.0 GiB"
+    assert done.stderr.index(whole) < done.stderr.index(remark)
+
+
+def test_help_and_readme_tell_every_model_that_can_be_learnt():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    for entry in ("view_main", "main"):
+        words = ["--help"] if entry == "view_main" else ["train", "--help"]
+        command = [sys.executable, "-c", f"from h3d.app.cli import {entry}; {entry}()", *words]
+        environment = {**os.environ, "COLUMNS": "400", "NO_COLOR": "1"}
+        told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment).stdout
+        for name, kind in KINDS.items():
+            assert f"{name} = {kind.learns}" in told, f"{entry}: {name}"
+            assert f"`{name}`" in readme, f"README: {name}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from posed_ball import write_posed_ball
 
 from h3d.app.guard import start_guarded_server
@@ -124,6 +125,28 @@ def test_a_photo_is_compared_with_the_picture_from_where_it_was_taken(program: P
     program.until(measured, "the photo was not measured against the picture")
     program.tab.set_gui("Photos/Compare", "off")
     program.until(lambda: all(s.compare.photo is None for s in program.viewer.sessions.values()), "still compared")
+
+
+def test_cameras_are_refined_on_request_while_it_goes_on(program: Program):
+    program.until(lambda: program.status.step > 5, "it did not train")
+    box = program.tab.control("Optimise/Refine cameras")
+    program.until(lambda: program.tab.control("Optimise/Refine cameras").props["visible"], "no checkbox")
+    assert box.value is False
+    assert "cameras moved" not in program.status.facts
+    program.tab.set_gui("Optimise/Refine cameras", True)
+    program.until(lambda: program.status.settings == {"refine_cameras": True}, "cameras are not refined")
+    program.until(lambda: not program.status.facts["cameras moved"].startswith("0.000 degrees"), "no camera has moved")
+
+    def shown() -> bool:
+        return any("cameras moved" in c.text for c in program.tab.page.controls.values() if c.kind == "Html")
+
+    program.until(shown, "how far cameras have moved is not shown")
+    program.tab.set_gui("Optimise/Refine cameras", False)
+    program.until(lambda: program.status.settings == {"refine_cameras": False}, "cameras are still refined")
+    Image.new("RGB", (32, 32)).save(program.folder / "picture.png")
+    program.tab.set_gui("Optimise/New run/Data", "picture.png")
+    program.tab.click("Optimise/New run/Begin")
+    program.until(lambda: not program.tab.control("Optimise/Refine cameras").props["visible"], "a picture has none")
 
 
 def test_a_run_of_the_viewer_is_kept_in_a_folder_that_opens_again(program: Program):

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from balls import ball
 
+from h3d.app import opening
 from h3d.app.guard import start_guarded_server
 from h3d.app.panels.layers import layer_label
 from h3d.app.session import Settings
+from h3d.app.sources import Opened
 from h3d.app.viewer import Viewer
 from h3d.app.viser_client import View, ViserClient
 from h3d.app.workspace.folders import AllowedFolders
@@ -175,6 +177,27 @@ def test_a_path_below_the_folders_opens_and_one_outside_is_refused(connect, view
     tab.click("Open the path")
     tab.wait_until(lambda page: any("outside the folders" in n.body for n in page.notifications.values()), "no refusal")
     assert [layer.name for layer in viewer.workspace.layers] == ["red", "green"]
+
+
+def test_what_takes_a_while_to_open_says_how_far_it_is(connect, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = threading.Event()
+
+    def slow(path: Path, *_: object, progress: Callable[[str], None]) -> Opened:
+        progress("converting it: 40 %, 3 s left")
+        assert seen.wait(PATIENCE)
+        return Opened(f"{path.name}: there", layer=1)
+
+    monkeypatch.setattr(opening, "open_source", slow)
+    tab = connect()
+    tab.set_gui("Path", "green.ply")
+    tab.click("Open the path")
+
+    def told(page) -> bool:
+        return any("40 %, 3 s left" in n.body for n in page.notifications.values() if "Opening" in n.title)
+
+    tab.wait_until(told, "how far it is was not told", PATIENCE)
+    seen.set()
+    tab.wait_until(lambda page: any("done" in n.title for n in page.notifications.values()), "not done", PATIENCE)
 
 
 def test_an_uploaded_scene_becomes_a_layer_and_a_bad_one_a_sentence(connect, viewer: Viewer, folder: Path):

@@ -9,7 +9,7 @@ from known_fields import ball, density_field, distance_field
 
 from h3d.models.datasets import NgpSpace
 from h3d.models.meshes.mesh import open_edges
-from h3d.models.meshing import MeshingOptions, isosurface, point_cloud
+from h3d.models.meshing import MARCHED_SHARE, MeshingOptions, isosurface, point_cloud
 from h3d.models.signed_distance import SignedDistanceField
 from h3d.renderers.cancel import CancelFlag, Cancelled
 
@@ -138,9 +138,13 @@ def test_fields_without_a_surface_are_refused():
 
 
 def test_it_tells_how_far_it_is_and_can_be_stopped(field: SignedDistanceField):
-    told: list[str] = []
+    told: list[float] = []
     isosurface(field, MeshingOptions(resolution=256), progress=told.append)
-    assert len(told) > 1 and told[0].startswith("meshing: ") and told[0].endswith(" %")
+    assert len(told) > 1 and told == sorted(told) and 0.0 <= told[0] < told[-1] <= 1.0
+    told.clear()
+    colored = density_field(lambda p: 2.5 - 60.0 * ball(p))
+    point_cloud(colored, 100, MeshingOptions(resolution=64), progress=told.append)
+    assert told == sorted(told) and told[-1] == MARCHED_SHARE, "the colours come last"
     flag = CancelFlag()
     flag.set()
     with pytest.raises(Cancelled):

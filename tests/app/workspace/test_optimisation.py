@@ -34,6 +34,8 @@ class Growing:
     fail_at: int = -1
     gate: threading.Event = field(default_factory=threading.Event)
     made: list[int] = field(default_factory=list)
+    bold: bool = False  # a setting that may change as it goes
+    changed_at: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -47,7 +49,19 @@ class Growing:
                 raise RuntimeError("the loss is nan at step 3")
             self.made.append(step)
             radius = 0.1 * step
-            yield Step(step, 0.001 * step, 1.0 / step, 0, 1, lambda radius=radius: BallField(radius), _no_checkpoint)
+            yield Step(
+                *(step, 0.001 * step, 1.0 / step, 0, 1),
+                lambda radius=radius: BallField(radius),
+                _no_checkpoint,
+                settings={"bold": self.bold},
+                change=self._change,
+                facts=lambda step=step: {"bold since": f"{len(self.changed_at)} changes, at {step}"},
+            )
+
+    def _change(self, name: str, value: bool) -> None:
+        assert name == "bold"
+        self.bold = value
+        self.changed_at.append(self.made[-1])
 
     def judge(self, asset: BallField, *, quick: bool = False, progress=None, cancel=None) -> Judgement:
         return Judgement({"psnr": asset.radius}, "a ball")
@@ -209,12 +223,14 @@ class Notes:
     def __init__(self, *, full: bool = False) -> None:
         self.full = full
         self.events: list[tuple[int, str]] = []
+        self.details: list[dict[str, Any]] = []
         self.rows: list[int] = []
         self.saved: list[int] = []
         self.left: list[float] = []
 
-    def event(self, step: int, name: str) -> None:
+    def event(self, step: int, name: str, **details: Any) -> None:
         self.events.append((step, name))
+        self.details.append(details)
 
     def record(self, step: Step[BallField], found: Judgement | None = None) -> bool:
         if self.full:
@@ -240,6 +256,29 @@ def test_a_kept_run_is_recorded_step_by_step_and_saved_when_it_is_held(scene: Sc
     assert notes.events[0][1] == "kept" and notes.events[-1] == (task.made[-1], "paused")
     assert notes.rows == list(range(notes.rows[0], task.made[-1] + 1))
     assert notes.saved[-1] == task.made[-1] and notes.left[-1] == pytest.approx(0.1 * task.made[-1])
+
+
+def test_a_setting_changes_between_two_steps_and_is_recorded_even_from_before_the_recording(scene: Scene):
+    task, notes = Growing(), Notes()
+    key = scene.optimisation.begin(task)
+    scene.until(lambda: len(task.made) > 2)
+    scene.optimisation.change(key, "bold", True)
+    scene.until(lambda: scene.optimisation.statuses()[0].settings == {"bold": True})
+    scene.until(lambda: scene.optimisation.statuses()[0].facts.get("bold since", "").startswith("1 changes"))
+    scene.optimisation.pause(key)
+    scene.optimisation.change(key, "bold", True)  # As it is: no change.
+    scene.optimisation.change(key, "tall", True)  # There is no such setting.
+    scene.optimisation.keep(key, notes)
+    scene.until(lambda: len(notes.saved) == 1)
+    scene.optimisation.change(key, "bold", False)
+    scene.until(lambda: not scene.optimisation.statuses()[0].settings["bold"])
+    first, last = task.changed_at
+    assert [e for e in notes.events if e[1] == "change"] == [(first, "change"), (last, "change")]
+    assert [d for d in notes.details if d] == [{"bold": True}, {"bold": False}]
+    assert notes.saved[-1] == last == task.made[-1], "a run that is killed goes on with what was chosen"
+    scene.optimisation.stop(key)
+    with pytest.raises(ValueError, match="the run has stopped; start a new one"):
+        scene.optimisation.change(key, "bold", True)
 
 
 def test_a_disk_that_is_full_ends_the_recording_and_not_the_run(scene: Scene):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +202,8 @@ def test_a_picture_is_converted_once_and_again_when_it_changed(tmp_path: Path, m
     Image.fromarray(noise(300, 20)).save(path)
     told: list[str] = []
     open_picture(path, cache=cache, progress=told.append)
-    assert told[-1] == "converting a.png to tiles: row 300 of 300"
+    assert re.fullmatch(r"converting a.png to tiles: 85 %, \d+ s left", told[0])
+    assert told[-1] == "converting a.png to tiles: 100 %, 0 s left"
     open_picture(path, cache=cache, progress=told.append)
     assert len(told) == 2
     (file,) = cache.iterdir()
@@ -230,6 +234,29 @@ def test_a_conversion_that_fails_leaves_no_cache(tmp_path: Path, monkeypatch: py
     with pytest.raises(ValueError, match="a.png"):
         open_picture(path, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_conversion_that_is_interrupted_leaves_no_cache_and_one_that_was_killed_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
+    path, cache = tmp_path / "a.png", tmp_path / "cache"
+    Image.fromarray(noise(300, 40)).save(path)
+
+    def interrupt(_: str) -> None:
+        assert len(list(cache.iterdir())) == 1, "it is under way"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_picture(path, cache=cache, progress=interrupt)
+    assert list(cache.iterdir()) == []
+    killed, running = (cache / f".b-0.tiles.npy.{name}.part" for name in ("dead", "busy"))
+    for part in (killed, running):
+        part.write_bytes(b"some tiles")
+    long_ago = time.time() - 2 * pictures.cache.ABANDONED_SECONDS
+    os.utime(killed, (long_ago, long_ago))
+    open_picture(path, cache=cache)
+    assert not killed.exists() and running.exists()
 
 
 def test_a_file_that_shrinks_under_its_reader_is_named(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -132,6 +133,43 @@ def test_cameras_move_at_intervals_and_not_all_together():
     assert bool((cameras.corrections[0] > 0).all()) and bool((cameras.corrections[1:] < 0).all())
     assert float(cameras.corrections.mean(dim=0).abs().max()) < 1e-9
     assert float(cameras.gathered.abs().max()) == 0.0
+
+
+def test_refinement_that_begins_and_ends_on_the_way_is_that_of_its_own_steps(misplaced: PosedImages, tmp_path: Path):
+    steps = train(misplaced, SMALL)
+    first = next(islice(steps, 9, None))
+    assert first.settings == {"refine_cameras": False} and first.facts() == {}
+    with pytest.raises(KeyError, match="seed"):
+        first.change("seed", 1)
+    first.change("refine_cameras", True)
+    moved = next(islice(steps, INTERVAL - 1, None))
+    assert moved.step == 10 + INTERVAL and moved.settings == {"refine_cameras": True}
+    how_far = re.fullmatch(r"(\S+) degrees, (\S+) % of the scene \(mean\)", moved.facts()["cameras moved"])
+    assert how_far is not None and 0.0 < float(how_far[1]) < 1.0 and 0.0 < float(how_far[2]) < 1.0
+    moved.checkpoint(tmp_path / "on.safetensors")
+    assert [s.loss for s in islice(steps, 5)] == [s.loss for s in islice(resumed(misplaced, tmp_path / "on"), 5)]
+    last = next(steps)
+    last.change("refine_cameras", False)
+    last.checkpoint(tmp_path / "off.safetensors")
+    after = list(islice(steps, 2 * INTERVAL))
+    assert after[-1].facts() == last.facts(), "cameras stay where they have got to"
+    assert [s.loss for s in after] == [s.loss for s in islice(resumed(misplaced, tmp_path / "off"), len(after))]
+
+
+def resumed(dataset: PosedImages, checkpoint: Path):
+    return train(dataset, SMALL, resume=checkpoint.with_suffix(".safetensors"))
+
+
+def test_cameras_that_stand_still_where_they_have_got_to_are_those_that_the_field_is_seen_by(misplaced: PosedImages):
+    trainer = Trainer(misplaced, SMALL, photo_rays(misplaced, misplaced.train, 1))
+    state, same = trainer.start(), trainer.start()
+    trainer.change(state, "refine_cameras", True)
+    trainer.change(state, "refine_cameras", False)
+    with one_torch_thread():
+        assert trainer.advance(state)[0] == pytest.approx(trainer.advance(same)[0], rel=1e-5), "none has moved yet"
+        assert state.cameras is not None
+        state.cameras.corrections[:, 3:] = 0.1
+        assert trainer.advance(state)[0] != pytest.approx(trainer.advance(same)[0], rel=1e-3)
 
 
 def test_a_run_with_moving_cameras_goes_on_as_if_nothing_had_been(misplaced: PosedImages, tmp_path: Path):
