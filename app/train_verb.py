@@ -19,7 +19,7 @@ from .recorder import Recorder
 from .run_folder import RunFolder
 
 DEFAULT_STEPS = 5000
-SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras")
+SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras", "backend")
 """Flags that are fields of a task's config, where it has them."""
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class TrainConfig:
     """Entries of a level of the hash table, as a power of two: more is sharper in the end, and slower."""
     refine_cameras: bool | None = None
     """Move the cameras of the photos as well, for poses that are not exact; slower."""
+    backend: Literal["auto", "cpu", "cuda"] | None = None
+    """Where a radiance field is trained, the CPU if not given; cuda needs torch with CUDA and Triton."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
     resume: bool = False
@@ -86,6 +88,8 @@ def train(
             wanted = {name: getattr(config, name) for name in SETTINGS}
             wanted["downscale"] = config.downscale if config.downscale == "auto" else int(config.downscale)
             task = open_task(config.data, config.model, wanted, progress=told)
+            if config.backend == "cuda" and not hasattr(task.config, "backend"):
+                raise ValueError(f"--backend cuda: {task.model} is learnt on the CPU alone; leave the flag out")
     for sentence in task.remarks:
         log.warning("%s: %s", task.name, sentence)
     session = _Session(config, task, run, progress or _silent)

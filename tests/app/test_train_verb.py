@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from posed_ball import write_posed_ball
+from surface_scenes import write_scene
 
 from h3d.app import recorder
 from h3d.app.train_verb import TrainConfig, train
 from h3d.models import hash_grid
 from h3d.models.training.checkpoints import progress_of
+from h3d.renderers import backends
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,17 @@ def test_wrong_requests_get_one_sentence_that_names_the_way_out(ball: Path, tmp_
     (run / "config.json").write_text("{")
     with pytest.raises(ValueError, match="it is not JSON"):
         train(quick(ball, run, steps=3, resume=True))
+
+
+def test_cuda_is_refused_where_it_cannot_be_and_leaves_no_folder(ball: Path, tmp_path: Path):
+    run, scene = tmp_path / "run", write_scene(tmp_path / "room.scene.json")
+    with pytest.raises(ValueError, match="--backend cuda: radiance_cache is learnt on the CPU alone"):
+        train(quick(scene, run, backend="cuda"))
+    if backends.why_no_fields_on_cuda():
+        with pytest.raises(RuntimeError, match="^cuda: "):
+            train(quick(ball, run, backend="cuda"))
+    assert not run.exists()
+    assert train(quick(ball, run, steps=2, backend="cpu")).metrics["psnr"] > 0
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(tmp_path: Path):
