@@ -90,7 +90,7 @@ class Run:
             samples=step.samples,
             losses=tuple(self.curve.points),
             judged=tuple(self.judged),
-            settings=step.settings,
+            settings=step.live.settings,
             facts=self.facts,
         )
 
@@ -244,7 +244,7 @@ class Optimisation:
         if run.recorder is not None:
             self._write(run, lambda recorder, step: recorder.record(step, found))
         if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
-            run.facts = run.step.facts()
+            run.facts = run.step.live.facts()
             self._tell(run)
 
     def _show(self, run: Run) -> None:
@@ -298,11 +298,11 @@ class Optimisation:
 
     def _change(self, run: Run, name: str, value: bool) -> None:
         step = run.step
-        if step is None or step.settings.get(name, value) == value:
+        if step is None or step.live.settings.get(name, value) == value:
             return
-        step.change(name, value)
-        run.facts = step.facts()
-        run.step = replace(step, settings={**step.settings, name: value})
+        step.live.change(name, value)
+        run.facts = step.live.facts()
+        run.step = replace(step, live=replace(step.live, settings={**step.live.settings, name: value}))
         run.changes.append((step.step, {name: value}))
         self._write(run, lambda recorder, step: recorder.event(step.step, "change", **{name: value}))
         self._write(run, lambda recorder, step: recorder.save(step))  # One that is killed goes on with it.

@@ -36,6 +36,19 @@ def _fixed(name: str, value: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Live:
+    """What can be changed and asked of a run between two steps."""
+
+    settings: Mapping[str, bool] = field(default_factory=dict)  # of the config, those that may change: as they are now
+    change: Callable[[str, Any], None] = _fixed  # sets one of `settings` from the next step on; KeyError for others
+    facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
+
+
+FIXED = Live()
+"""Of runs that leave nothing to change."""
+
+
+@dataclass(frozen=True)
 class Step(Generic[Asset]):
     """What one training step did. All callables speak of the moment until the next step is asked for."""
 
@@ -46,9 +59,7 @@ class Step(Generic[Asset]):
     samples: int  # that a gradient went through
     snapshot: Callable[[], Asset]  # an immutable copy of what is being trained, as it is displayed
     checkpoint: Callable[[Path], None]  # writes all that a resumed run needs, whole or not at all
-    settings: Mapping[str, bool] = field(default_factory=dict)  # of the config, those that may change: as they are now
-    change: Callable[[str, Any], None] = _fixed  # sets one of `settings` from the next step on; KeyError for others
-    facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
+    live: Live = FIXED
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ Source: Mueller et al. 2022, appendix E; Huber loss of width 0.1 as its code has
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +35,12 @@ from h3d.renderers.fields import OccupancyGrid, Samples, composite, march
 from h3d.renderers.frequency_encoding import FrequencyConfig
 from h3d.renderers.hash_encoding import HashGridConfig, per_level_scale
 from h3d.renderers.mlp import initial_weights, mlp
-from h3d.renderers.threads import one_torch_thread
 
-from . import Step
+from . import Live, Step
 from . import occupancy as occupancy_grid
 from .camera_refinement import CameraRefinement, corrected, sampled_along
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
+from .loop import Advance, Trainer, steps
 from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
 
@@ -161,28 +161,12 @@ def train(
         RuntimeError: the loss is no longer a number.
     """
     photos = photo_rays(dataset, dataset.train, auto_downscale(dataset, config.downscale))
-    trainer = Trainer(dataset, config, photos)
+    trainer = FieldTrainer(dataset, config, photos)
     state = trainer.start() if resume is None else load_state(resume, config).to(trainer.device)
-    while True:
-        began = time.perf_counter()
-        with one_torch_thread():
-            loss, rays, samples = trainer.advance(state)
-        state.seconds += time.perf_counter() - began
-        yield Step(
-            step=state.step,
-            seconds=state.seconds,
-            loss=loss,
-            rays=rays,
-            samples=samples,
-            snapshot=lambda: trainer.snapshot(state),
-            checkpoint=lambda path: save_state(path, config, state),
-            settings={REFINE: state.refining},
-            change=lambda name, value: trainer.change(state, name, value),
-            facts=lambda: trainer.facts(state),
-        )
+    return steps(trainer, state)
 
 
-class Trainer:
+class FieldTrainer(Trainer[TrainingState, HashGridField]):
     """What stays the same through a run, and how a state advances."""
 
     def __init__(self, dataset: PosedImages, config: HashGridTraining, photos: PhotoRays) -> None:
@@ -210,6 +194,14 @@ class Trainer:
         self.change(state, REFINE, self.config.refine_cameras)
         return state
 
+    def live(self, state: TrainingState) -> Live:
+        """Cameras are refined, or not, from any step on."""
+        return Live({REFINE: state.refining}, partial(self.change, state), partial(self.facts, state))
+
+    def save(self, path: Path, state: TrainingState) -> None:
+        """Writes all of the state, whole or not at all."""
+        save_state(path, self.config, state)
+
     def change(self, state: TrainingState, name: str, value: bool) -> None:
         """Set what may be set between two steps. Raises: KeyError for all but `REFINE`."""
         if name != REFINE:
@@ -225,8 +217,8 @@ class Trainer:
         degrees, share = state.cameras.moved
         return {"cameras moved": f"{degrees:.3f} degrees, {100.0 * share:.3f} % of the scene (mean)"}
 
-    def advance(self, state: TrainingState) -> tuple[float, int, int]:
-        """One step in place; its loss, rays and samples."""
+    def advance(self, state: TrainingState) -> Advance:
+        """One step in place."""
         self._update_occupancy(state)
         batch = self.photos.draw(state.rays, state.generator)
         samples = self._samples(state, *_as_cameras_are(state, batch))
@@ -234,14 +226,11 @@ class Trainer:
         batch = batch.first(rays)
         target, background = _blended(batch, self.config.background, state.generator)
         loss = self._descend(state, samples, batch, target, background)
-        if not loss < float("inf"):
-            rule = f"training: the loss is {loss} at step {state.step + 1}"
-            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
         count = samples.positions.shape[0]
         wanted = rays * self.config.samples_per_step / max(count, 1)
         state.rays = int(min(max(wanted, MIN_RAYS), MAX_RAYS, 2 * rays))
         state.step += 1
-        return loss, rays, count
+        return Advance(loss, count, rays)
 
     def snapshot(self, state: TrainingState) -> HashGridField:
         """The field as it is displayed: averaged weights, copied, on the CPU."""

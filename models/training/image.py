@@ -9,7 +9,6 @@ Source: Mueller et al. 2022, section 5.1; batches, Adam and L2 loss as its code 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +21,11 @@ from h3d.models.pictures import PixelSource
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table, per_level_scale
 from h3d.renderers.mlp import initial_weights
-from h3d.renderers.threads import one_torch_thread
 
 from . import Step
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
 from .image_batches import Sampling, coarsest_of, draw
+from .loop import Advance, Trainer, steps
 
 FORMAT = "h3d image training 1"
 BASE_RESOLUTION = 16
@@ -103,25 +102,12 @@ def train(source: PixelSource, config: ImageTraining, *, resume: Path | None = N
         FormatError: the checkpoint is damaged or of another run; the picture's file is lost.
         RuntimeError: the loss is no longer a number.
     """
-    trainer = Trainer(source, config)
+    trainer = ImageTrainer(source, config)
     state = trainer.start() if resume is None else trainer.load(resume)
-    while True:
-        began = time.perf_counter()
-        with one_torch_thread():
-            loss, samples = trainer.advance(state)
-        state.seconds += time.perf_counter() - began
-        yield Step(
-            step=state.step,
-            seconds=state.seconds,
-            loss=loss,
-            rays=0,
-            samples=samples,
-            snapshot=lambda: trainer.snapshot(state),
-            checkpoint=lambda path: trainer.save(path, state),
-        )
+    return steps(trainer, state)
 
 
-class Trainer:
+class ImageTrainer(Trainer[ImageState, ImageField]):
     """What stays the same through a run, and how a state advances."""
 
     def __init__(self, source: PixelSource, config: ImageTraining) -> None:
@@ -138,8 +124,8 @@ class Trainer:
         network = initial_weights((self.encoding.width, hidden, hidden, 3), generator)
         return ImageState(table, [AdamRows.of(matrix) for matrix in network], generator)
 
-    def advance(self, state: ImageState) -> tuple[float, int]:
-        """One step in place; its loss and samples."""
+    def advance(self, state: ImageState) -> Advance:
+        """One step in place."""
         batch = draw(self.source, self.sampling, state.generator)
         share = None
         if self.coarsest > 0:
@@ -152,13 +138,9 @@ class Trainer:
         gradients = torch.autograd.grad(loss, [table, *network])
         for tensor in (table, *network):
             tensor.requires_grad_(False)
-        value = float(loss.detach())
-        if not value < float("inf"):
-            rule = f"training: the loss is {value} at step {state.step + 1}"
-            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
         state.step += 1
         self._optimise(state, gradients)
-        return value, len(batch.positions)
+        return Advance(float(loss.detach()), len(batch.positions))
 
     def _optimise(self, state: ImageState, gradients: tuple[torch.Tensor, ...]) -> None:
         config = self.config

@@ -9,7 +9,6 @@ Source: Mueller et al. 2021, sections 3.2 to 3.4 (self-training, relative loss, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +22,10 @@ from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.hash_encoding import HashGridConfig, initial_table, per_level_scale
 from h3d.renderers.mlp import initial_weights
 from h3d.renderers.path_tracer import SURFACE_INPUTS, SurfacePoints, TrainingPaths, trace_training
-from h3d.renderers.threads import one_torch_thread
 
 from . import Step
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
+from .loop import Advance, Trainer, steps
 
 FORMAT = "h3d radiance cache training 1"
 BASE_RESOLUTION = 8
@@ -89,25 +88,12 @@ def train(
         ValueError: the scene has no light.
         RuntimeError: the loss is no longer a number.
     """
-    trainer = Trainer(scene, config, name)
+    trainer = CacheTrainer(scene, config, name)
     state = trainer.start() if resume is None else trainer.load(resume)
-    while True:
-        began = time.perf_counter()
-        with one_torch_thread():
-            loss, samples = trainer.advance(state)
-        state.seconds += time.perf_counter() - began
-        yield Step(
-            step=state.step,
-            seconds=state.seconds,
-            loss=loss,
-            rays=config.paths_per_step,
-            samples=samples,
-            snapshot=lambda: trainer.snapshot(state),
-            checkpoint=lambda path: trainer.save(path, state),
-        )
+    return steps(trainer, state)
 
 
-class Trainer:
+class CacheTrainer(Trainer[CacheState, PathTracedScene]):
     """What stays the same through a run, and how a state advances."""
 
     def __init__(self, scene: SurfaceScene, config: CacheTraining, name: str = "") -> None:
@@ -165,8 +151,8 @@ class Trainer:
         directions[::2], origins[::2] = local @ pose[:3, :3].T, pose[:3, 3]
         return origins, torch.nn.functional.normalize(directions, dim=1)
 
-    def advance(self, state: CacheState) -> tuple[float, int]:
-        """One step in place; its loss, and vertices that were learnt from."""
+    def advance(self, state: CacheState) -> Advance:
+        """One step in place, from every vertex of the paths."""
         whole = max(1, round(self.config.whole_share * self.config.paths_per_step))
         paths = self._paths(state.generator, state.step + 1, whole)
         points, wanted = self._lessons(state, paths)
@@ -178,13 +164,9 @@ class Trainer:
         gradients = torch.autograd.grad(loss, [table, *network])
         for tensor in (table, *network):
             tensor.requires_grad_(False)
-        value = float(loss.detach())
-        if not value < float("inf"):
-            rule = f"training: the loss is {value} at step {state.step + 1}"
-            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
         state.step += 1
         self._optimise(state, gradients)
-        return value, len(wanted)
+        return Advance(float(loss.detach()), len(wanted), self.config.paths_per_step)
 
     def _lessons(self, state: CacheState, paths: TrainingPaths) -> tuple[SurfacePoints, torch.Tensor]:
         """The vertices, and the light [N, 3] that each scatters as far as its path tells, in units of the scale."""

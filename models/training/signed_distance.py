@@ -9,7 +9,6 @@ Source: Mueller et al. 2022, section 5.2 and appendix E; MAPE loss with the 0.01
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,10 @@ from h3d.models.signed_distance import SignedDistanceField
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.hash_encoding import HashGridConfig, hash_encode, initial_table, per_level_scale
 from h3d.renderers.mlp import initial_weights, mlp
-from h3d.renderers.threads import one_torch_thread
 
 from . import Step
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
+from .loop import Advance, Trainer, steps
 from .mesh_points import MeshPoints, PointPool
 
 FORMAT = "h3d signed distance training 1"
@@ -104,25 +103,12 @@ def train(
         FormatError: the checkpoint is damaged, or it is of another configuration.
         RuntimeError: the loss is no longer a number.
     """
-    trainer = Trainer(mesh, config)
+    trainer = DistanceTrainer(mesh, config)
     state = trainer.start() if resume is None else load_state(resume, config)
-    while True:
-        began = time.perf_counter()
-        with one_torch_thread():
-            loss = trainer.advance(state)
-        state.seconds += time.perf_counter() - began
-        yield Step(
-            step=state.step,
-            seconds=state.seconds,
-            loss=loss,
-            rays=0,
-            samples=config.points_per_step,
-            snapshot=lambda: trainer.snapshot(state),
-            checkpoint=lambda path: save_state(path, config, state),
-        )
+    return steps(trainer, state)
 
 
-class Trainer:
+class DistanceTrainer(Trainer[TrainingState, SignedDistanceField]):
     """What stays the same through a run, and how a state advances."""
 
     def __init__(self, mesh: UnitMesh, config: SignedDistanceTraining) -> None:
@@ -146,16 +132,17 @@ class Trainer:
         network = [AdamRows.of(matrix) for matrix in weights]
         return TrainingState(table, network, PointPool.filled(self.source, POOL_SIZE, generator), generator)
 
-    def advance(self, state: TrainingState) -> float:
-        """One step in place; its loss."""
+    def advance(self, state: TrainingState) -> Advance:
+        """One step in place."""
         state.pool.renew(self.source, self.renewed, state.generator)
         points, distances = state.pool.draw(self.config.points_per_step, state.generator)
         loss = self._descend(state, points, distances)
-        if not loss < float("inf"):
-            rule = f"training: the loss is {loss} at step {state.step + 1}"
-            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
         state.step += 1
-        return loss
+        return Advance(loss, self.config.points_per_step)
+
+    def save(self, path: Path, state: TrainingState) -> None:
+        """Writes all of the state, whole or not at all."""
+        save_state(path, self.config, state)
 
     def snapshot(self, state: TrainingState) -> SignedDistanceField:
         """The field as it is displayed: averaged weights, copied."""

@@ -17,7 +17,7 @@ from h3d.app.workspace.frames_first import FramesFirst
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.runs import LossCurve
 from h3d.app.workspace.workspace import Workspace
-from h3d.models.training import Judgement, Step
+from h3d.models.training import Judgement, Live, Step
 
 PATIENCE = 30.0
 
@@ -53,9 +53,11 @@ class Growing:
                 *(step, 0.001 * step, 1.0 / step, 0, 1),
                 lambda radius=radius: BallField(radius),
                 _no_checkpoint,
-                settings={"bold": self.bold},
-                change=self._change,
-                facts=lambda step=step: {"bold since": f"{len(self.changed_at)} changes, at {step}"},
+                live=Live(
+                    {"bold": self.bold},
+                    self._change,
+                    lambda step=step: {"bold since": f"{len(self.changed_at)} changes, at {step}"},
+                ),
             )
 
     def _change(self, name: str, value: bool) -> None:

@@ -17,7 +17,7 @@ from h3d.models import datasets
 from h3d.models.datasets import PosedImages
 from h3d.models.training.camera_refinement import INTERVAL, CameraRefinement, corrected, sampled_along
 from h3d.models.training.evaluation import evaluate, verdict
-from h3d.models.training.hash_grid import HashGridTraining, Trainer, train
+from h3d.models.training.hash_grid import FieldTrainer, HashGridTraining, train
 from h3d.models.training.photo_rays import photo_rays
 from h3d.renderers.fields import Samples
 from h3d.renderers.threads import one_torch_thread
@@ -68,7 +68,7 @@ def pixels_off(right: PosedImages, wrong: PosedImages, cameras: CameraRefinement
     return float(np.mean(found))
 
 
-def psnr(trainer: Trainer, steps: int) -> tuple[float, CameraRefinement | None]:
+def psnr(trainer: FieldTrainer, steps: int) -> tuple[float, CameraRefinement | None]:
     """Over the test photos, whose poses are right."""
     state = trainer.start()
     with one_torch_thread():
@@ -80,8 +80,8 @@ def psnr(trainer: Trainer, steps: int) -> tuple[float, CameraRefinement | None]:
 
 def test_poses_and_pictures_become_better(ball: PosedImages, misplaced: PosedImages):
     photos = photo_rays(misplaced, misplaced.train, 1)
-    fixed, none = psnr(Trainer(misplaced, SMALL, photos), STEPS)
-    moved, cameras = psnr(Trainer(misplaced, REFINED, photos), STEPS)
+    fixed, none = psnr(FieldTrainer(misplaced, SMALL, photos), STEPS)
+    moved, cameras = psnr(FieldTrainer(misplaced, REFINED, photos), STEPS)
     assert none is None and cameras is not None
     before, after = pixels_off(ball, misplaced, None), pixels_off(ball, misplaced, cameras)
     # Measured: 0.88 and 0.40 pixels, 18.2 and 21.1 dB.
@@ -138,21 +138,21 @@ def test_cameras_move_at_intervals_and_not_all_together():
 def test_refinement_that_begins_and_ends_on_the_way_is_that_of_its_own_steps(misplaced: PosedImages, tmp_path: Path):
     steps = train(misplaced, SMALL)
     first = next(islice(steps, 9, None))
-    assert first.settings == {"refine_cameras": False} and first.facts() == {}
+    assert first.live.settings == {"refine_cameras": False} and first.live.facts() == {}
     with pytest.raises(KeyError, match="seed"):
-        first.change("seed", 1)
-    first.change("refine_cameras", True)
+        first.live.change("seed", 1)
+    first.live.change("refine_cameras", True)
     moved = next(islice(steps, INTERVAL - 1, None))
-    assert moved.step == 10 + INTERVAL and moved.settings == {"refine_cameras": True}
-    how_far = re.fullmatch(r"(\S+) degrees, (\S+) % of the scene \(mean\)", moved.facts()["cameras moved"])
+    assert moved.step == 10 + INTERVAL and moved.live.settings == {"refine_cameras": True}
+    how_far = re.fullmatch(r"(\S+) degrees, (\S+) % of the scene \(mean\)", moved.live.facts()["cameras moved"])
     assert how_far is not None and 0.0 < float(how_far[1]) < 1.0 and 0.0 < float(how_far[2]) < 1.0
     moved.checkpoint(tmp_path / "on.safetensors")
     assert [s.loss for s in islice(steps, 5)] == [s.loss for s in islice(resumed(misplaced, tmp_path / "on"), 5)]
     last = next(steps)
-    last.change("refine_cameras", False)
+    last.live.change("refine_cameras", False)
     last.checkpoint(tmp_path / "off.safetensors")
     after = list(islice(steps, 2 * INTERVAL))
-    assert after[-1].facts() == last.facts(), "cameras stay where they have got to"
+    assert after[-1].live.facts() == last.live.facts(), "cameras stay where they have got to"
     assert [s.loss for s in after] == [s.loss for s in islice(resumed(misplaced, tmp_path / "off"), len(after))]
 
 
@@ -161,15 +161,15 @@ def resumed(dataset: PosedImages, checkpoint: Path):
 
 
 def test_cameras_that_stand_still_where_they_have_got_to_are_those_that_the_field_is_seen_by(misplaced: PosedImages):
-    trainer = Trainer(misplaced, SMALL, photo_rays(misplaced, misplaced.train, 1))
+    trainer = FieldTrainer(misplaced, SMALL, photo_rays(misplaced, misplaced.train, 1))
     state, same = trainer.start(), trainer.start()
     trainer.change(state, "refine_cameras", True)
     trainer.change(state, "refine_cameras", False)
     with one_torch_thread():
-        assert trainer.advance(state)[0] == pytest.approx(trainer.advance(same)[0], rel=1e-5), "none has moved yet"
+        assert trainer.advance(state).loss == pytest.approx(trainer.advance(same).loss, rel=1e-5), "none has moved yet"
         assert state.cameras is not None
         state.cameras.corrections[:, 3:] = 0.1
-        assert trainer.advance(state)[0] != pytest.approx(trainer.advance(same)[0], rel=1e-3)
+        assert trainer.advance(state).loss != pytest.approx(trainer.advance(same).loss, rel=1e-3)
 
 
 def test_a_run_with_moving_cameras_goes_on_as_if_nothing_had_been(misplaced: PosedImages, tmp_path: Path):

@@ -178,8 +178,8 @@ def test_a_mesh_with_a_hole_is_learnt_with_a_remark_and_a_sheet_is_refused(tmp_p
 
 
 def test_an_untrained_field_renders_and_is_judged_without_an_inside(ball: UnitMesh):
-    state = signed_distance.Trainer(ball, SMALL).start()
-    field = signed_distance.Trainer(ball, SMALL).snapshot(state)
+    state = signed_distance.DistanceTrainer(ball, SMALL).start()
+    field = signed_distance.DistanceTrainer(ball, SMALL).snapshot(state)
     assert isinstance(field, SignedDistanceField)
     seen = field.render(torch.tensor([[5.0, 0.0, -20.0]]), torch.tensor([[0.0, 0.0, 1.0]]))
     assert bool(torch.isfinite(seen.rgb).all())

@@ -1,0 +1,83 @@
+"""How every trainer becomes a generator of steps: timed, checked, and with what a listener may ask of each.
+
+A trainer holds what stays the same through a run, a state all that changes, in place.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from h3d.renderers.threads import one_torch_thread
+
+from . import FIXED, Asset, Live, Step
+
+
+class RunState(Protocol):
+    """What the loop knows of a state."""
+
+    step: int
+    seconds: float
+
+
+State = TypeVar("State", bound=RunState)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What one step did."""
+
+    loss: float
+    samples: int  # that a gradient went through
+    rays: int = 0
+
+
+class Trainer(ABC, Generic[State, Asset]):
+    """How one primitive is learnt."""
+
+    @abstractmethod
+    def advance(self, state: State) -> Advance:
+        """One step in place, `state.step` included."""
+
+    @abstractmethod
+    def snapshot(self, state: State) -> Asset:
+        """An immutable copy of what is being learnt, as it is displayed."""
+
+    @abstractmethod
+    def save(self, path: Path, state: State) -> None:
+        """Writes all of the state, whole or not at all."""
+
+    def live(self, state: State) -> Live:
+        """What can be changed and asked while it runs."""
+        del state
+        return FIXED
+
+
+def steps(trainer: Trainer[State, Asset], state: State) -> Iterator[Step[Asset]]:
+    """Steps without end; the listener stops asking, and its own time does not count.
+
+    Raises:
+        RuntimeError: the loss is no longer a number.
+    """
+    while True:
+        began = time.perf_counter()
+        with one_torch_thread():
+            done = trainer.advance(state)
+        state.seconds += time.perf_counter() - began
+        if not done.loss < float("inf"):
+            rule = f"training: the loss is {done.loss} at step {state.step}"
+            raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
+        yield Step(
+            step=state.step,
+            seconds=state.seconds,
+            loss=done.loss,
+            rays=done.rays,
+            samples=done.samples,
+            snapshot=lambda: trainer.snapshot(state),
+            checkpoint=lambda path: trainer.save(path, state),
+            live=trainer.live(state),
+        )
