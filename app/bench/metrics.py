@@ -93,12 +93,18 @@ def best_of_blocks(work: Callable[[], float], effort: Effort) -> float:
 
 
 def in_turns(ours: Callable[[], object], theirs: Callable[[], object], effort: Effort) -> tuple[float, float]:
-    """Seconds of two pieces of work timed alternately, so that both meet the same machine: best of blocks of each."""
-    ours()
-    theirs()
+    """Seconds of two pieces of work timed alternately, so that both meet the same machine: best of blocks of each.
+
+    Each is timed right after an untimed call of its own: neither pays for what the other left in caches and threads.
+    """
+
+    def warm(work: Callable[[], object]) -> float:
+        work()
+        return timed(work)
+
     blocks: list[tuple[float, float]] = []
     for _ in range(effort.blocks):
-        pairs = [(timed(ours), timed(theirs)) for _ in range(effort.repeats)]
+        pairs = [(warm(ours), warm(theirs)) for _ in range(effort.repeats)]
         blocks.append((statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)))
     return min(a for a, _ in blocks), min(b for _, b in blocks)
 
