@@ -26,6 +26,8 @@ GOALS = {
     "sdf/train/armadillo/surface_error_5min": 0.002,
     "sdf/train/armadillo/iou_5min": 0.99,
     "sdf/frame/armadillo_320x180_ms": 1000 / 6,
+    "radiance_cache/mse_ratio/gap_1s": 2.0,
+    "radiance_cache/mse_ratio/gap_4s": 2.0,
     "peers/nerfstudio/encode_forward_T14": 60.0,
     "peers/nerfstudio/encode_forward_T19": 20.0,
     "peers/nerfstudio/encode_forward_backward_T14": 15.0,
