@@ -6,6 +6,7 @@ The tab is a plain websocket client; the pictures are those that a browser would
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from posed_ball import write_posed_ball
+from surface_scenes import write_scene
 
 from h3d.app.guard import start_guarded_server
 from h3d.app.session import Settings
 from h3d.app.sources import open_source
 from h3d.app.viewer import Viewer
 from h3d.app.viser_client.client import ViserClient
+from h3d.app.viser_client.page import Picture
 from h3d.app.viser_client.view import View
 from h3d.app.workspace.events import AssetReplaced
 from h3d.app.workspace.folders import AllowedFolders
@@ -31,15 +34,16 @@ PATIENCE = 90.0
 
 
 class Program:
-    """A viewer that learns a ball from its photos, and a tab that looks at it."""
+    """A viewer that learns from data, and a tab that looks at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path) -> None:
         self.folder = folder
         self.workspace = Workspace(RecentScenes(folder / "state"))
         self.optimisation = Optimisation(self.workspace)
         self.replaced = 0
+        self.shown: Picture | None = None  # the last one that `until` has met
         self.workspace.events.subscribe(self._count)
-        open_source(write_posed_ball(folder / "ball"), self.workspace, self.optimisation)
+        open_source(data, self.workspace, self.optimisation)
         self.guarded = start_guarded_server(port=0)
         folders = AllowedFolders.given([folder])
         self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
@@ -59,7 +63,7 @@ class Program:
         while not condition():
             assert time.monotonic() < deadline, what
             try:
-                self.tab.next_background(timeout=0.05)
+                self.shown = self.tab.next_background(timeout=0.05)
             except TimeoutError:
                 continue
 
@@ -80,7 +84,14 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    made = Program(tmp_path)
+    made = Program(tmp_path, write_posed_ball(tmp_path / "ball"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Iterator[Program]:
+    made = Program(tmp_path, write_scene(tmp_path / "room.scene.json"))
     yield made
     made.close()
 
@@ -168,3 +179,30 @@ def test_a_run_of_the_viewer_is_kept_in_a_folder_that_opens_again(program: Progr
     program.until(lambda: len(again.layers) == 1, "the run that was opened again shows nothing")
     assert optimisation.statuses()[0].step == program.status.step + 1
     optimisation.close()
+
+
+def test_a_scene_is_path_traced_with_and_without_its_cache_at_equal_time(traced: Program):
+    traced.until(lambda: traced.status.step > 60, "the cache did not train")
+    first, last = traced.status.losses[0][1], traced.status.loss
+    assert last is not None and last < first
+    tab = traced.tab
+    tab.trigger_command("Training: hold or go on")
+    traced.until(lambda: traced.status.state == "paused", "the run was not held")
+    tab.set_gui("Path seconds", 1.0)
+    tab.set_gui("Compare/Mode", "side_by_side")
+    tab.set_gui("With its own settings", True)
+    tab.set_gui("B asks the radiance cache", False)
+    pattern = re.compile(r"A: ([\d,]+) passes in (\S+) s; B: ([\d,]+) passes in (\S+) s\.")
+
+    def measured() -> re.Match[str] | None:
+        texts = [control.text for control in list(tab.page.controls.values()) if control.kind == "Html"]
+        return next((found for text in texts if (found := pattern.search(text))), None)
+
+    traced.until(measured, "it was not said how many passes the two sides had")
+    found = measured()
+    assert found is not None and float(found[2]) == pytest.approx(float(found[4]), abs=0.25)
+    assert float(found[2]) > 0.5 and int(found[1].replace(",", "")) > 5
+    assert traced.shown is not None
+    picture = traced.shown.pixels().astype(int)
+    noise = [float(np.abs(np.diff(half, axis=1)).mean()) for half in (picture[:, :80], picture[:, 80:])]
+    assert noise[0] < noise[1], "the cache's side is the less noisy one"
