@@ -21,6 +21,8 @@ from .shapes import check
 SURFACE_INPUTS = 27
 """Numbers beside the hash features that a cache is told of a point: see `surface_inputs`."""
 MAX_BOUNCES = 1024
+MIN_ROUGHNESS = 0.05
+"""A smoother surface is a mirror, whose light no sample of a lamp can find."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,6 @@ class Surfaces:
             raise ValueError("materials: albedo, specular and emission must be 0 or more, albedo + specular at most 1")
         if not bool(((self.materials[:, 9] >= MIN_ROUGHNESS) & (self.materials[:, 9] <= 1)).all()):
             raise ValueError(f"materials: roughness must be {MIN_ROUGHNESS} to 1")
-
-
-MIN_ROUGHNESS = 0.05
-"""A smoother surface is a mirror, whose light no sample of a lamp can find."""
 
 
 @dataclass(frozen=True)

@@ -68,15 +68,7 @@ def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> 
         DatasetError: a photo cannot be decoded.
         ValueError: there is none, or their pixels would fill more memory than 4 GiB.
     """
-    photos = [dataset.images[i] for i in indices]
-    if len(photos) == 0:
-        raise ValueError(f"{dataset.name}: there is no photo to train on; the data set needs at least one")
-    needed = sum(4 * (photo.width // downscale) * (photo.height // downscale) for photo in photos)
-    if needed > PIXEL_BYTES_LIMIT:
-        raise ValueError(
-            f"{dataset.name}: {len(photos)} photos at 1/{downscale} size hold {needed / 2**30:.1f} GiB of pixels, "
-            f"{PIXEL_BYTES_LIMIT >> 30} GiB is the limit; use a larger --downscale"
-        )
+    photos = photos_to_hold(dataset, indices, downscale)
     pictures = [as_bytes(image(photo, downscale)) for photo in photos]
     channels = max(picture.shape[2] for picture in pictures)
     rows = [_padded(picture, channels).reshape(-1, channels) for picture in pictures]
@@ -91,6 +83,20 @@ def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> 
         sizes=sizes,
         poses=torch.from_numpy(poses.astype(np.float32)),
     )
+
+
+def photos_to_hold(dataset: PosedImages, indices: Sequence[int], downscale: int) -> list[PosedImage]:
+    """The photos of these indices. Raises: ValueError where there is none, or where they would not fit the memory."""
+    photos = [dataset.images[i] for i in indices]
+    if len(photos) == 0:
+        raise ValueError(f"{dataset.name}: there is no photo to train on; the data set needs at least one")
+    needed = sum(4 * (photo.width // downscale) * (photo.height // downscale) for photo in photos)
+    if needed > PIXEL_BYTES_LIMIT:
+        raise ValueError(
+            f"{dataset.name}: {len(photos)} photos at 1/{downscale} size hold {needed / 2**30:.1f} GiB of pixels, "
+            f"{PIXEL_BYTES_LIMIT >> 30} GiB is the limit; use a larger --downscale"
+        )
+    return photos
 
 
 def as_bytes(picture: np.ndarray) -> np.ndarray:  # [H, W, C] uint8 or float32 linear -> [H, W, C] uint8 sRGB
