@@ -83,4 +83,4 @@ def _straightened(
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     upper = pixels[top, left] * (1 - fx) + pixels[top, right] * fx
     lower = pixels[bottom, left] * (1 - fx) + pixels[bottom, right] * fx
-    return np.rint(upper * (1 - fy) + lower * fy).astype(np.uint8), known
+    return np.rint(upper * (1 - fy) + lower * fy).astype(np.uint8), np.asarray(known)
