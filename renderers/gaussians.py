@@ -141,13 +141,10 @@ def rasterize_scenes(
         Cancelled: `cancel` was set before the pictures were done.
         RuntimeError: the chosen backend does not work on this machine; the sentence says why.
     """
-    viewmats, Ks = torch.as_tensor(viewmats), torch.as_tensor(Ks)
+    viewmats, Ks = checked_cameras(viewmats, Ks, width, height)
     scenes = [_checked_scene(scene, f"scenes[{i}]") for i, scene in enumerate(scenes)]
-    _check_cameras(viewmats, Ks, width, height)
-    _check_options(options, width, height)
+    options = checked_options(options, width, height)
     _check_together(scenes)
-    if options.rect is None:
-        options = replace(options, rect=(0, 0, width, height))
     # The twins have one name and one signature, by path; only the chosen one is loaded.
     twin = import_module(f"h3d.renderers.{backends.choose(options.backend)}.gaussians")
     return twin.rasterize_scenes(scenes, viewmats, Ks, width, height, options=options, cancel=cancel)
@@ -184,7 +181,9 @@ def _check_similarity(matrix: torch.Tensor, name: str) -> None:  # [4, 4]
         )
 
 
-def _check_cameras(viewmats: torch.Tensor, Ks: torch.Tensor, width: int, height: int) -> None:
+def checked_cameras(viewmats, Ks, width: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cameras as tensors. Raises: ValueError."""
+    viewmats, Ks = torch.as_tensor(viewmats), torch.as_tensor(Ks)
     sizes: dict[str, int] = {}
     check(viewmats, "[C, 4, 4]", "viewmats", sizes)
     check(Ks, "[C, 3, 3]", "Ks", sizes)
@@ -198,9 +197,11 @@ def _check_cameras(viewmats: torch.Tensor, Ks: torch.Tensor, width: int, height:
     focal = Ks[:, [0, 1], [0, 1]]
     if bool((focal <= 0).any()):
         raise ValueError(f"Ks: the focal lengths {focal.tolist()} must be above 0")
+    return viewmats, Ks
 
 
-def _check_options(options: RasterOptions, width: int, height: int) -> None:
+def checked_options(options: RasterOptions, width: int, height: int) -> RasterOptions:
+    """The options with their rectangle. Raises: ValueError."""
     if not 0 < options.near_plane < options.far_plane:
         raise ValueError(
             f"near_plane {options.near_plane} and far_plane {options.far_plane}: must be 0 < near_plane < far_plane"
@@ -213,13 +214,14 @@ def _check_options(options: RasterOptions, width: int, height: int) -> None:
         raise ValueError(f"eps2d: {options.eps2d}; must be 0 or more")
     if options.sh_degree is not None and options.sh_degree not in range(4):
         raise ValueError(f"sh_degree: {options.sh_degree}; must be 0, 1, 2, 3 or None for all that are given")
-    if options.rect is not None:
-        x0, y0, x1, y1 = options.rect
-        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-            raise ValueError(
-                f"rect: {options.rect}; must be x0, y0, x1, y1 with 0 <= x0 < x1 <= {width} "
-                f"and 0 <= y0 < y1 <= {height}"
-            )
+    if options.rect is None:
+        return replace(options, rect=(0, 0, width, height))
+    x0, y0, x1, y1 = options.rect
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(
+            f"rect: {options.rect}; must be x0, y0, x1, y1 with 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
+        )
+    return options
 
 
 def _check_together(scenes: Sequence[SplatScene]) -> None:

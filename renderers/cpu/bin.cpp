@@ -12,8 +12,6 @@
 namespace h3d {
 namespace {
 
-constexpr int64_t kBandEntries = int64_t{1} << 25;  // 256 MiB
-
 // Calls visit(tile) for every tile of the grid that the splat touches.
 template <class Visit>
 inline void for_each_tile(const Cover& cover, const Splat* splat, Shape shape, const TileGrid& grid, Visit&& visit) {
@@ -32,7 +30,7 @@ inline void for_each_tile(const Cover& cover, const Splat* splat, Shape shape, c
 
 }  // namespace
 
-std::vector<Band> plan_bands(RasterState& state, Stats& stats) {
+std::vector<Band> plan_bands(const Frame& frame, RasterState& state, Stats& stats) {
     const int64_t tiles = state.grid.size(), chunks = static_cast<int64_t>(state.chunk_starts.size()) - 1;
     int64_t* starts = state.tile_starts.ensure(static_cast<size_t>(tiles) + 1);
     std::fill(starts, starts + tiles + 1, 0);
@@ -44,7 +42,7 @@ std::vector<Band> plan_bands(RasterState& state, Stats& stats) {
     Band band;
     for (int64_t tile = 0; tile < tiles; tile++) {
         starts[tile + 1] += starts[tile];
-        if (tile > band.begin && starts[tile + 1] - starts[band.begin] > kBandEntries) {
+        if (tile > band.begin && starts[tile + 1] - starts[band.begin] > frame.settings.band_entries) {
             band.end = tile;
             bands.push_back(band);
             band.begin = tile;

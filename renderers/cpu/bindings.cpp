@@ -3,8 +3,8 @@
 // This file and cpu_features.cpp are compiled without the kernels' CPU flags, so that importing the module is safe on any
 // CPU; the Python side asks missing_features() before the first kernel.
 #include "bindings.h"
+#include "bindings_scene.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -24,52 +24,6 @@ using namespace nb::literals;
 namespace h3d {
 namespace {
 
-template <class T, class... Dims>
-using In = nb::ndarray<const T, nb::shape<Dims::value...>, nb::c_contig, nb::device::cpu>;
-template <std::ptrdiff_t n>
-using Dim = std::integral_constant<std::ptrdiff_t, n>;
-using Any = Dim<-1>;
-
-// The arrays of a scene, kept alive while their addresses are in use.
-struct Scene {
-    In<float, Any, Dim<3>> means;
-    In<float, Any, Dim<4>> quats;
-    In<float, Any, Dim<3>> scales;
-    In<float, Any> opacities;
-    In<float, Any, Any, Dim<3>> sh;
-    std::optional<In<float, Any, Any>> features;
-    std::optional<In<uint8_t, Any>> visible;
-    std::array<float, 12> to_camera;
-    std::array<float, 3> eye;
-    std::array<float, 9> turn;
-};
-
-SceneRows rows_of(const Scene& scene, int64_t first) {
-    SceneRows rows;
-    rows.means = scene.means.data();
-    rows.quats = scene.quats.data();
-    rows.scales = scene.scales.data();
-    rows.opacities = scene.opacities.data();
-    rows.sh = scene.sh.data();
-    if (scene.features.has_value()) rows.features = scene.features->data();
-    if (scene.visible.has_value()) rows.visible = scene.visible->data();
-    rows.count = static_cast<int64_t>(scene.means.shape(0));
-    rows.first = first;
-    rows.bases = static_cast<int>(scene.sh.shape(1));
-    std::copy(scene.to_camera.begin(), scene.to_camera.end(), rows.to_camera);
-    std::copy(scene.eye.begin(), scene.eye.end(), rows.eye);
-    std::copy(scene.turn.begin(), scene.turn.end(), rows.turn);
-    return rows;
-}
-
-template <class T>
-T* data_or_null(const std::optional<nb::ndarray<T, nb::c_contig, nb::device::cpu>>& array) {
-    return array.has_value() ? array->data() : nullptr;
-}
-
-template <class T>
-using Out = std::optional<nb::ndarray<T, nb::c_contig, nb::device::cpu>>;
-
 // Where the results go.
 struct Targets {
     Out<float> rgb, alpha, depth, features, contribution_sum, contribution_max;
@@ -79,7 +33,7 @@ struct Targets {
 
 // Stage times and counts as a dict, or None when it was cancelled.
 nb::object rasterize_arrays(const std::vector<Scene>& scenes, const Settings& settings, const Targets& targets,
-                     uintptr_t cancel_address) {
+                     uintptr_t cancel_address, Tape* tape) {
     std::vector<SceneRows> rows;
     int64_t first = 0;
     for (const Scene& scene : scenes) {
@@ -95,7 +49,9 @@ nb::object rasterize_arrays(const std::vector<Scene>& scenes, const Settings& se
     bool done = false;
     {
         const nb::gil_scoped_release release;
-        done = Engine::instance().rasterize({rows, settings, outputs, cancel}, stats);
+        const Frame frame{rows, settings, outputs, cancel};
+        done = tape != nullptr ? Engine::instance().rasterize(frame, *tape->state, stats)
+                               : Engine::instance().rasterize(frame, stats);
     }
     if (!done) return nb::none();
     nb::dict out;
@@ -147,6 +103,7 @@ void bind_settings(nb::module_& m) {
         .def_rw("near_plane", &Settings::near_plane)
         .def_rw("far_plane", &Settings::far_plane)
         .def_rw("eps2d", &Settings::eps2d)
+        .def_rw("band_entries", &Settings::band_entries)
         .def_rw("splat_scale", &Settings::splat_scale)
         .def_rw("point_size", &Settings::point_size)
         .def_rw("sh_degree", &Settings::sh_degree)
@@ -187,7 +144,9 @@ NB_MODULE(_kernels, m) {
     bind_radiance(m);
     bind_adam(m);
     bind_path_tracer(m);
-    m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a);
+    bind_gradients(m);
+    m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a,
+          "tape"_a.none() = nb::none());
     m.def("compiled_features", &compiled_features);
     m.def("missing_features", &missing_features);
     const auto unlocked = nb::call_guard<nb::gil_scoped_release>();

@@ -10,5 +10,6 @@ void bind_fields(nanobind::module_& m);    // marching, blending, the occupancy 
 void bind_radiance(nanobind::module_& m);  // rays through hash-grid radiance fields
 void bind_adam(nanobind::module_& m);      // the optimiser of tables
 void bind_path_tracer(nanobind::module_& m);  // path tracing and what a radiance cache is told
+void bind_gradients(nanobind::module_& m);    // backward passes of the rasteriser
 
 }  // namespace h3d

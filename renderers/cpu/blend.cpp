@@ -10,8 +10,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "batch.h"
 #include "lanes.h"
-#include "prefetch.h"
 #include "raster.h"
 #include "shapes.h"
 #include "tile.h"
@@ -19,100 +19,11 @@
 namespace h3d {
 namespace {
 
-constexpr int kBatch = 64;
-constexpr int kAhead = 16;  // entries between a prefetch and its use
-
-// Some entries of a tile, their splats side by side.
-struct Batch {
-    int count = 0;
-    const Entry* entries = nullptr;
-    Splat splats[kBatch];
-    uint64_t of_block[kBlocks];  // one bit an entry
-};
-
 // What is computed beyond colour and depth.
 struct Extras {
     float* partial_sum = nullptr;  // per entry of the tile
     float* partial_max = nullptr;
 };
-
-// Centres of the blocks, and of the lanes of block 0, from the tile's corner.
-struct Places {
-    alignas(64) float center_x[kBlocks], center_y[kBlocks], lane_x[kLanes], lane_y[kLanes];
-    constexpr Places() : center_x{}, center_y{}, lane_x{}, lane_y{} {
-        for (int i = 0; i < kLanes; i++) {
-            const auto column = static_cast<float>(i % kBlockSide), row = static_cast<float>(i / kBlockSide);
-            center_x[i] = column * kBlockSide + 2.0f, center_y[i] = row * kBlockSide + 2.0f;
-            lane_x[i] = column + 0.5f, lane_y[i] = row + 0.5f;
-        }
-    }
-};
-constexpr Places kPlaces;
-
-// An 8 x 8 matrix of bits, a row a byte, with rows and columns exchanged (Warren, Hacker's Delight, 7-3).
-inline uint64_t transposed(uint64_t x) {
-    uint64_t t = (x ^ (x >> 7)) & 0x00aa00aa00aa00aaull;
-    x ^= t ^ (t << 7);
-    t = (x ^ (x >> 14)) & 0x0000cccc0000ccccull;
-    x ^= t ^ (t << 14);
-    t = (x ^ (x >> 28)) & 0x00000000f0f0f0f0ull;
-    return x ^ t ^ (t << 28);
-}
-
-static_assert(std::endian::native == std::endian::little, "transpose() reads the bytes of words in order");
-
-// From sixteen bits an entry to 64 bits a block.
-void transpose(const uint8_t low[kBatch], const uint8_t high[kBatch], uint64_t of_block[kBlocks]) {
-    uint8_t bytes[kBlocks][8];
-    for (int group = 0; group < 8; group++) {
-        uint64_t a, b;
-        std::memcpy(&a, low + 8 * group, 8);
-        std::memcpy(&b, high + 8 * group, 8);
-        a = transposed(a), b = transposed(b);
-        for (int bit = 0; bit < 8; bit++) {
-            bytes[bit][group] = static_cast<uint8_t>(a >> (8 * bit));
-            bytes[bit + 8][group] = static_cast<uint8_t>(b >> (8 * bit));
-        }
-    }
-    std::memcpy(of_block, bytes, sizeof(bytes));
-}
-
-// The splats of entries [begin, begin + kBatch), and which blocks each can reach.
-template <class S>
-void load_batch(const Splat* splats, const Tile& tile, int64_t begin, Batch& batch) {
-    const Lanes center_x = Lanes::load(kPlaces.center_x) + static_cast<float>(tile.x);
-    const Lanes center_y = Lanes::load(kPlaces.center_y) + static_cast<float>(tile.y);
-    const Lanes zero(0.0f);
-    batch.entries = tile.entries + begin;
-    batch.count = static_cast<int>(std::min<int64_t>(kBatch, tile.count - begin));
-    alignas(8) uint8_t low[kBatch] = {}, high[kBatch] = {};
-    for (int i = 0; i < batch.count; i++) {
-        if (begin + i + kAhead < tile.count) {
-            prefetch(&splats[row_of(batch.entries[i + kAhead])], sizeof(Splat));
-        }
-        const Splat s = splats[row_of(batch.entries[i])];
-        batch.splats[i] = s;
-        const Lanes dy = center_y - s.y;
-        const Lanes u = fma(Lanes(s.a), center_x - s.x, s.b * dy), v = s.c * dy;
-        // Over a block u and v stray by at most this much from their values at its centre.
-        const float stray_u = 1.5f * (s.a + std::fabs(s.b)), stray_v = 1.5f * s.c;
-        const Lanes u_least = max(abs(u) - stray_u, zero), v_least = max(abs(v) - stray_v, zero);
-        const float reach = S::reach(s) * 1.0001f + 1e-5f;
-        const uint32_t blocks = bits(fma(u_least, u_least, v_least * v_least) <= Lanes(reach));
-        low[i] = static_cast<uint8_t>(blocks), high[i] = static_cast<uint8_t>(blocks >> 8);
-    }
-    transpose(low, high, batch.of_block);
-}
-
-const float* features_of(const Frame& frame, uint32_t row) {
-    for (const SceneRows& scene : frame.scenes) {
-        if (row < scene.first + scene.count) {
-            return scene.features == nullptr ? nullptr
-                                             : scene.features + (row - scene.first) * frame.settings.channels;
-        }
-    }
-    return nullptr;
-}
 
 // Features, contributions and top ids of one splat over one block.
 void add_extras(const Frame& frame, const Extras& extras, Entry entry, int64_t place, Lanes weight, int block,
@@ -140,8 +51,7 @@ void add_extras(const Frame& frame, const Extras& extras, Entry entry, int64_t p
 template <class S, bool kDepth, bool kExtras>
 bool blend_block(const Frame& frame, const Tile& tile, const Batch& batch, const Extras& extras, int block,
                  TileSums& sums) {
-    const Lanes x = Lanes::load(kPlaces.lane_x) + static_cast<float>(tile.x + block % kBlockSide * kBlockSide);
-    const Lanes y = Lanes::load(kPlaces.lane_y) + static_cast<float>(tile.y + block / kBlockSide * kBlockSide);
+    const Lanes x = pixel_x(tile, block), y = pixel_y(tile, block);
     const bool lit = S::kShaded && !frame.settings.normals;
     Mask alive = Mask::from_bits(sums.alive[block]);
     Lanes transmittance = Lanes::load(sums.transmittance[block]);
@@ -207,20 +117,6 @@ BlendTile kernel_for(const Frame& frame, bool extras) {
     }
     if (extras) return blend_tile<SplatShape, true, true>;
     return frame.outputs.depth != nullptr ? blend_tile<SplatShape, true, false> : blend_tile<SplatShape, false, false>;
-}
-
-Tile tile_at(const Frame& frame, const RasterState& state, Band band, int64_t number) {
-    const Settings& set = frame.settings;
-    const int64_t* starts = state.tile_starts.data();
-    Tile tile{};
-    tile.number = number;
-    tile.x = static_cast<int>(state.grid.x0 + number % state.grid.columns) * kTile;
-    tile.y = static_cast<int>(state.grid.y0 + number / state.grid.columns) * kTile;
-    tile.x0 = std::max(set.x0 - tile.x, 0), tile.y0 = std::max(set.y0 - tile.y, 0);
-    tile.x1 = std::min(set.x1 - tile.x, kTile), tile.y1 = std::min(set.y1 - tile.y, kTile);
-    tile.entries = state.entries.data() + (starts[number] - starts[band.begin]);
-    tile.count = starts[number + 1] - starts[number];
-    return tile;
 }
 
 // Partial sums to their rows, tile by tile: the same order, hence the same bits, at any number of threads.

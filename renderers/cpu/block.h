@@ -34,6 +34,18 @@ struct Block {
 // Colours of the live rows, SH or normals; rows whose colour is not finite are dropped.
 void color(const View& view, Block& block, Row rgb[3]);
 
+// Unit vectors from the eye to the means, and one over their distances.
+inline Vec3 direction_to(const View& view, const Vec3& mean, Lanes& inv) {
+    const float* eye = view.rows.eye;
+    const Lanes x = mean.x - eye[0], y = mean.y - eye[1], z = mean.z - eye[2];
+    inv = Lanes(1.0f) / sqrt(fma(x, x, fma(y, y, z * z)));
+    return {x * inv, y * inv, z * inv};
+}
+
+// Gradients of `count` rows' SH colours: to sh ([count, K, 3], null = not wanted), written whole, and to the means.
+// d_rgb is 0 where a colour was clamped or a row not drawn.
+Vec3 color_backward(const View& view, int64_t row, int count, const Vec3& mean, const Lanes (&d_rgb)[3], float* sh);
+
 // The tiles that each live row touches, written to `covers` and added to the chunk's counts. A row's box may turn out
 // to be empty of tiles; then it is dropped.
 void cover(const View& view, Block& block, const Splat* splats, Cover* covers, uint32_t* counts);

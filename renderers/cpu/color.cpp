@@ -10,13 +10,6 @@ namespace {
 
 constexpr float kHuge = 1e30f;
 
-Vec3 direction_to(const View& view, const Block& block) {
-    const float* eye = view.rows.eye;
-    const Lanes x = block.mean.x - eye[0], y = block.mean.y - eye[1], z = block.mean.z - eye[2];
-    const Lanes inv = Lanes(1.0f) / sqrt(fma(x, x, fma(y, y, z * z)));
-    return {x * inv, y * inv, z * inv};
-}
-
 // Drops rows whose colour is not finite, and clamps the others at zero.
 void keep_finite(Block& block, Row rgb[3]) {
     for (int ch = 0; ch < 3; ch++) {
@@ -36,7 +29,8 @@ void shade(const View& view, Block& block, Row rgb[3]) {
         }
         return keep_finite(block, rgb);
     }
-    const Vec3 d = direction_to(view, block);
+    Lanes inv;
+    const Vec3 d = direction_to(view, block.mean, inv);
     alignas(64) Row basis[16] = {};
     basis_at(d.x, d.y, d.z, view.bases, basis);
     transpose(basis);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 namespace h3d {
 namespace {
@@ -10,6 +11,8 @@ namespace {
 // Never destroyed: at exit other threads may still be inside, and the system frees it all.
 Engine* engine = nullptr;
 std::once_flag* once = new std::once_flag;
+
+constexpr size_t kIdleStates = 2;
 
 }  // namespace
 
@@ -35,19 +38,39 @@ void Engine::set_threads(int threads) {
     pool_.resize(threads);
 }
 
-bool Engine::rasterize(const Frame& frame, Stats& stats) {
+bool Engine::rasterize(const Frame& frame, Stats& stats) { return rasterize(frame, *state_, stats); }
+
+bool Engine::rasterize(const Frame& frame, RasterState& state, Stats& stats) {
     const HeldTurn turn(turn_, frame.cancel);
-    return turn.held() && h3d::rasterize(frame, *state_, pool_, stats);
+    return turn.held() && h3d::rasterize(frame, state, pool_, stats);
+}
+
+std::unique_ptr<RasterState> Engine::take_state() {
+    const std::lock_guard lock(idle_mutex_);
+    if (idle_.empty()) return std::make_unique<RasterState>();
+    std::unique_ptr<RasterState> state = std::move(idle_.back());
+    idle_.pop_back();
+    return state;
+}
+
+void Engine::give_state(std::unique_ptr<RasterState> state) {
+    const std::lock_guard lock(idle_mutex_);
+    if (idle_.size() < kIdleStates) idle_.push_back(std::move(state));
 }
 
 size_t Engine::scratch_bytes() {
     const HeldTurn turn(turn_, Cancel());
-    return state_->bytes();
+    const std::lock_guard lock(idle_mutex_);
+    size_t total = state_->bytes();
+    for (const auto& state : idle_) total += state->bytes();
+    return total;
 }
 
 void Engine::release_scratch() {
     const HeldTurn turn(turn_, Cancel());
+    const std::lock_guard lock(idle_mutex_);
     state_ = std::make_unique<RasterState>();
+    idle_.clear();
 }
 
 }  // namespace h3d

@@ -37,12 +37,12 @@ def rasterize_scenes(
     scenes = [scene.mapped(lambda array: array.detach().cpu().contiguous()) for scene in scenes]
     views, intrinsics = viewmats.double().cpu().numpy(), Ks.double().cpu().numpy()
     pictures = Pictures.empty(scenes, len(views), options)
-    settings = _settings(compiled, scenes, width, height, options)
+    settings = kernel_settings(compiled, scenes, width, height, options)
     stats: dict[str, float] = {}
     for camera, (viewmat, K) in enumerate(zip(views, intrinsics, strict=True)):
         settings.intrinsics = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
-        posed = [_posed(compiled, scene, viewmat) for scene in scenes]
-        done = compiled.rasterize(posed, settings, pictures.targets(compiled, camera), cancel.address)
+        views_of_scenes = [posed(compiled, scene, viewmat) for scene in scenes]
+        done = compiled.rasterize(views_of_scenes, settings, pictures.targets(compiled, camera), cancel.address)
         if done is None:
             raise Cancelled
         stats = {key: stats.get(key, 0.0) + value for key, value in done.items()}
@@ -108,7 +108,10 @@ def _channels(scenes: Sequence[SplatScene]) -> int:
     return max((scene.features.shape[1] for scene in scenes if scene.features is not None), default=0)
 
 
-def _settings(compiled: Any, scenes: Sequence[SplatScene], width: int, height: int, options: RasterOptions) -> Any:
+def kernel_settings(
+    compiled: Any, scenes: Sequence[SplatScene], width: int, height: int, options: RasterOptions
+) -> Any:
+    """The kernels' view of the options; the intrinsics are still to be set."""
     settings = compiled.Settings()
     settings.width, settings.height, settings.rect = width, height, options.rect
     settings.background = options.background
@@ -122,7 +125,7 @@ def _settings(compiled: Any, scenes: Sequence[SplatScene], width: int, height: i
     return settings
 
 
-def _posed(compiled: Any, scene: SplatScene, viewmat: np.ndarray) -> Any:
+def posed(compiled: Any, scene: SplatScene, viewmat: np.ndarray) -> Any:
     """The kernels' view of a scene: its arrays, and the one map from its own frame to the camera."""
     pose = np.eye(4) if scene.asset_to_world is None else scene.asset_to_world.cpu().numpy()
     to_camera = viewmat @ pose

@@ -34,6 +34,13 @@ inline void transpose(float (*m)[kLanes]) {
     }
 }
 
+// Lane i is the sum of a[i]'s lanes.
+inline Lanes sums_of(const Lanes (&a)[16]) {
+    alignas(64) float sums[kLanes];
+    for (int i = 0; i < kLanes; i++) sums[i] = sum(a[i]);
+    return Lanes::load(sums);
+}
+
 // Sums over k below `count` of weights[k] * rows[k][channel], for three channels.
 inline void weighted_sum(const float* weights, const float* rows, int count, float out[3]) {
     // Two sums a channel: one alone would wait for itself.

@@ -85,6 +85,27 @@ inline void transpose(float (*m)[kLanes]) {
     }
 }
 
+// Lane i is the sum of a[i]'s lanes.
+inline Lanes sums_of(const Lanes (&a)[16]) {
+    __m512 halves[8], quarters[4];
+    // Each step adds the two parts of every vector and packs two vectors into one.
+    for (int i = 0; i < 8; i++) {
+        const int first = i / 4 * 8 + i % 4;
+        const __m512 x = a[first].v, y = a[first + 4].v;
+        halves[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+    }
+    for (int i = 0; i < 4; i++) {
+        const __m512 x = halves[i], y = halves[i + 4];
+        quarters[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+    }
+    __m512 pairs[2];
+    for (int i = 0; i < 2; i++) {
+        const __m512d x = _mm512_castps_pd(quarters[2 * i]), y = _mm512_castps_pd(quarters[2 * i + 1]);
+        pairs[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    }
+    return _mm512_add_ps(_mm512_shuffle_ps(pairs[0], pairs[1], 0x88), _mm512_shuffle_ps(pairs[0], pairs[1], 0xdd));
+}
+
 // Sums over k below `count` of weights[k] * rows[k][channel], for three channels; weights are 64-byte aligned.
 inline void weighted_sum(const float* weights, const float* rows, int count, float out[3]) {
     // Twelve lanes hold four rows of three; each weight is spread over the three lanes of its row.

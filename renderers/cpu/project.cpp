@@ -9,34 +9,16 @@
 #include <bit>
 #include <cstring>
 
+#include "axes.h"
 #include "block.h"
 #include "ellipse.h"
 
 namespace h3d {
 namespace {
 
-constexpr float kHalfLog2E = 0.72134752f;   // alpha = opacity 2^(-kHalfLog2E mahalanobis^2)
 constexpr float kOutline = 2.0f;            // standard deviations to the outline of ellipsoids and rings
 constexpr float kSolidOpacity = 0.2f;       // fainter Gaussians are not drawn as ellipsoids: they would hide the rest
 constexpr float kHuge = 1e30f;
-
-View view_of(const SceneRows& rows, const Settings& set, const TileGrid& grid) {
-    const float w = static_cast<float>(set.width), h = static_cast<float>(set.height);
-    const float side_x = 0.3f * (0.5f * w / set.fx), side_y = 0.3f * (0.5f * h / set.fy);
-    int degree = rows.bases >= 16 ? 3 : rows.bases >= 9 ? 2 : rows.bases >= 4 ? 1 : 0;
-    degree = std::min(degree, set.sh_degree);
-    return {rows, set, grid,
-            -(set.cx / set.fx + side_x), (w - set.cx) / set.fx + side_x,
-            -(set.cy / set.fy + side_y), (h - set.cy) / set.fy + side_y,
-            (degree + 1) * (degree + 1)};
-}
-
-// Column `k` of `count` rows of `stride` floats; lanes past the end are zero.
-Lanes column(const float* p, int stride, int k, int count) {
-    alignas(64) Row out = {};
-    for (int i = 0; i < count; i++) out[i] = p[i * stride + k];
-    return Lanes::load(out);
-}
 
 // Rows that may be drawn as far as opacity and depth tell, with their camera-space means.
 bool place(const View& view, Block& block, Vec3& camera, Lanes& opacity) {
@@ -67,47 +49,9 @@ bool place(const View& view, Block& block, Vec3& camera, Lanes& opacity) {
     return true;
 }
 
-// Columns of A = J M R S: p is its first row, q its second.
-struct Axes {
-    Lanes p[3], q[3];
-};
-
-Axes project_axes(const View& view, const Block& block, const Vec3& camera, Lanes inv_z) {
-    const Settings& set = view.set;
-    const float* m = view.rows.to_camera;
-    const int n = block.count;
-    const float* quats = view.rows.quats + 4 * block.row;
-    const float* scales = view.rows.scales + 3 * block.row;
-    const Lanes w = column(quats, 4, 0, n), x = column(quats, 4, 1, n);
-    const Lanes y = column(quats, 4, 2, n), z = column(quats, 4, 3, n);
-    const Lanes s = Lanes(2.0f) / fma(w, w, fma(x, x, fma(y, y, z * z)));
-    const Lanes sx = s * x, sy = s * y, sz = s * z;
-    const Lanes one(1.0f);
-    const Lanes rotation[3][3] = {
-        {one - fma(sy, y, sz * z), sx * y - sz * w, fma(sx, z, sy * w)},
-        {fma(sx, y, sz * w), one - fma(sx, x, sz * z), sy * z - sx * w},
-        {sx * z - sy * w, fma(sy, z, sx * w), one - fma(sx, x, sy * y)},
-    };
-    const Lanes tan_x = min(max(camera.x * inv_z, Lanes(view.lim_x_low)), Lanes(view.lim_x_high));
-    const Lanes tan_y = min(max(camera.y * inv_z, Lanes(view.lim_y_low)), Lanes(view.lim_y_high));
-    const Lanes jx = Lanes(set.fx) * inv_z, jy = Lanes(set.fy) * inv_z;
-    Lanes to_x[3], to_y[3];
-    for (int k = 0; k < 3; k++) {
-        to_x[k] = jx * fnma(tan_x, Lanes(m[8 + k]), Lanes(m[k]));
-        to_y[k] = jy * fnma(tan_y, Lanes(m[8 + k]), Lanes(m[4 + k]));
-    }
-    Axes axes;
-    for (int k = 0; k < 3; k++) {
-        const Lanes scale = column(scales, 3, k, n) * set.splat_scale;
-        axes.p[k] = scale * fma(to_x[0], rotation[0][k], fma(to_x[1], rotation[1][k], to_x[2] * rotation[2][k]));
-        axes.q[k] = scale * fma(to_y[0], rotation[0][k], fma(to_y[1], rotation[1][k], to_y[2] * rotation[2][k]));
-    }
-    return axes;
-}
-
 // The ellipse's a, b, c and level; see Splat.
 void outline(const View& view, const Axes& axes, Lanes opacity, Block& block) {
-    const auto& [p, q] = axes;
+    const Lanes *p = axes.p, *q = axes.q;
     const Lanes eps(view.set.eps2d);
     const Lanes sxx = fma(p[0], p[0], fma(p[1], p[1], p[2] * p[2]));
     const Lanes syy = fma(q[0], q[0], fma(q[1], q[1], q[2] * q[2]));
@@ -204,7 +148,7 @@ int project_block(const View& view, Block& block, RasterState& state, uint32_t* 
         if (view.set.shape == Shape::points) {
             disc(view, block);
         } else {
-            outline(view, project_axes(view, block, camera, inv_z), opacity, block);
+            outline(view, project_axes(view, block.row, block.count, camera, inv_z), opacity, block);
         }
         clip(view, block);
     }

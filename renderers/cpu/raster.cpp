@@ -38,11 +38,11 @@ size_t RasterState::bytes() const {
                    entries.bytes() + partial_sum.bytes() + partial_max.bytes();
     for (const Buffer<Entry>& space : sort_space) total += space.bytes();
     for (const Buffer<float>& space : blend_space) total += space.bytes();
+    total += entry_gradients.bytes() + row_gradients.bytes() + camera_parts.bytes();
     return total;
 }
 
-bool rasterize(const Frame& frame, RasterState& state, Pool& pool, Stats& stats) {
-    Clock::time_point clock = Clock::now();
+bool begin(const Frame& frame, RasterState& state, Pool& pool, Stats& stats) {
     const size_t rows = static_cast<size_t>(frame.rows());
     state.grid = grid_of(frame.settings);
     cut_rows(frame, state, pool.threads());
@@ -51,9 +51,15 @@ bool rasterize(const Frame& frame, RasterState& state, Pool& pool, Stats& stats)
     state.covers.ensure(rows);
     state.counts.ensure((state.chunk_starts.size() - 1) * static_cast<size_t>(state.grid.size()));
     if (!project(frame, state, pool, stats)) return false;
+    state.bands = plan_bands(frame, state, stats);
+    return true;
+}
+
+bool rasterize(const Frame& frame, RasterState& state, Pool& pool, Stats& stats) {
+    Clock::time_point clock = Clock::now();
+    if (!begin(frame, state, pool, stats)) return false;
     stats.project_ms = ms_since(clock);
-    const std::vector<Band> bands = plan_bands(state, stats);
-    for (const Band band : bands) {
+    for (const Band band : state.bands) {
         if (!bin(frame, state, pool, band)) return false;
         stats.bin_ms += ms_since(clock);
         if (!sort(frame, state, pool, band)) return false;

@@ -50,6 +50,7 @@ struct Settings {
     bool antialiased = false, normals = false;
     Shape shape = Shape::splats;
     float background[3] = {};
+    int64_t band_entries = int64_t{1} << 25;  // 256 MiB of them; a picture that needs more is made in bands
 };
 
 // Where the results go; null = not wanted. Contributions are added to what is there.
@@ -92,6 +93,11 @@ struct TileGrid {
 using Entry = uint64_t;  // depth as float bits (positive, so they sort as integers) << 32 | row
 inline uint32_t row_of(Entry e) { return static_cast<uint32_t>(e); }
 
+// Tiles [begin, end) in row-major order whose entries fit into memory together; usually all of them.
+struct Band {
+    int64_t begin = 0, end = 0;
+};
+
 struct RasterState {
     TileGrid grid;
     std::vector<int64_t> chunk_starts;  // rows, one more than there are chunks
@@ -100,16 +106,14 @@ struct RasterState {
     Buffer<Cover> covers;               // [N]
     Buffer<uint32_t> counts;            // [chunks, tiles], then the places where each chunk writes
     Buffer<int64_t> tile_starts;        // [tiles + 1] into the list of all tiles
+    std::vector<Band> bands;
     Buffer<Entry> entries;              // of the band at hand, from tile_starts[band.begin]
     Buffer<float> partial_sum, partial_max;  // contribution of each entry
     std::vector<Buffer<Entry>> sort_space;   // per worker
     std::vector<Buffer<float>> blend_space;  // per worker, feature sums of a tile
+    Buffer<float> entry_gradients, row_gradients;  // see gradients.h
+    Buffer<double> camera_parts;
     size_t bytes() const;
-};
-
-// Tiles [begin, end) in row-major order whose entries fit into memory together; usually all of them.
-struct Band {
-    int64_t begin = 0, end = 0;
 };
 
 struct Stats {
@@ -129,10 +133,13 @@ struct Frame {
 
 // Each stage returns false when it was cancelled.
 bool project(const Frame& frame, RasterState& state, Pool& pool, Stats& stats);
-std::vector<Band> plan_bands(RasterState& state, Stats& stats);
+std::vector<Band> plan_bands(const Frame& frame, RasterState& state, Stats& stats);
 bool bin(const Frame& frame, RasterState& state, Pool& pool, Band band);
 bool sort(const Frame& frame, RasterState& state, Pool& pool, Band band);
 bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band);
+
+// The first stage and what it needs; fills state.bands.
+bool begin(const Frame& frame, RasterState& state, Pool& pool, Stats& stats);
 
 // All stages, band by band.
 bool rasterize(const Frame& frame, RasterState& state, Pool& pool, Stats& stats);

@@ -8,14 +8,6 @@
 namespace h3d {
 namespace {
 
-// First lane of the four that pixel row y has in block column 0.
-inline int block_of(int x, int y) { return y / kBlockSide * kBlockSide + x / kBlockSide; }
-inline int lane_of(int x, int y) { return y % kBlockSide * kBlockSide + x % kBlockSide; }
-
-inline int64_t pixel_at(const Frame& frame, const Tile& tile, int x, int y) {
-    return static_cast<int64_t>(tile.y + y - frame.settings.y0) * frame.out_width() + tile.x + x - frame.settings.x0;
-}
-
 uint32_t to_byte(float x) {
     return static_cast<uint32_t>(std::nearbyint(std::min(std::max(x, 0.0f), 1.0f) * 255.0f));
 }
@@ -73,6 +65,33 @@ void write_rgb_row(const TileSums& sums, int y, int x0, int x1, float* out) {
 
 }  // namespace
 
+Tile tile_at(const Frame& frame, const RasterState& state, Band band, int64_t number) {
+    const Settings& set = frame.settings;
+    const int64_t* starts = state.tile_starts.data();
+    Tile tile{};
+    tile.number = number;
+    tile.x = static_cast<int>(state.grid.x0 + number % state.grid.columns) * kTile;
+    tile.y = static_cast<int>(state.grid.y0 + number / state.grid.columns) * kTile;
+    tile.x0 = std::max(set.x0 - tile.x, 0), tile.y0 = std::max(set.y0 - tile.y, 0);
+    tile.x1 = std::min(set.x1 - tile.x, kTile), tile.y1 = std::min(set.y1 - tile.y, kTile);
+    tile.entries = state.entries.data() + (starts[number] - starts[band.begin]);
+    tile.count = starts[number + 1] - starts[number];
+    return tile;
+}
+
+void mark_wanted(const Tile& tile, uint16_t alive[kBlocks]) {
+    if (tile.x0 == 0 && tile.y0 == 0 && tile.x1 == kTile && tile.y1 == kTile) {
+        std::memset(alive, 0xff, sizeof(uint16_t) * kBlocks);
+        return;
+    }
+    std::memset(alive, 0, sizeof(uint16_t) * kBlocks);
+    for (int y = tile.y0; y < tile.y1; y++) {
+        for (int x = tile.x0; x < tile.x1; x++) {
+            alive[block_of(x, y)] |= static_cast<uint16_t>(1u << lane_of(x, y));
+        }
+    }
+}
+
 void begin_tile(const Frame& frame, const Tile& tile, float* features, TileSums& sums) {
     std::memset(&sums.r, 0, sizeof(Plane) * 4);
     if (frame.outputs.top_id != nullptr) {
@@ -84,16 +103,7 @@ void begin_tile(const Frame& frame, const Tile& tile, float* features, TileSums&
         std::memset(features, 0, sizeof(float) * frame.settings.channels * kBlocks * kLanes);
     }
     std::fill(&sums.transmittance[0][0], &sums.transmittance[0][0] + kBlocks * kLanes, 1.0f);
-    if (tile.x0 == 0 && tile.y0 == 0 && tile.x1 == kTile && tile.y1 == kTile) {
-        std::memset(sums.alive, 0xff, sizeof(sums.alive));
-        return;
-    }
-    std::memset(sums.alive, 0, sizeof(sums.alive));
-    for (int y = tile.y0; y < tile.y1; y++) {
-        for (int x = tile.x0; x < tile.x1; x++) {
-            sums.alive[block_of(x, y)] |= static_cast<uint16_t>(1u << lane_of(x, y));
-        }
-    }
+    mark_wanted(tile, sums.alive);
 }
 
 void write_tile(const Frame& frame, const Tile& tile, TileSums& sums) {

@@ -1,0 +1,95 @@
+"""The door to pictures of 3D Gaussians that gradients flow back through, with what densification asks of them.
+
+The pictures are those of `rasterize_gaussians` to the bit, which stays the way to pictures that nothing is learnt from.
+Letters and axes: `h3d.renderers`. Source: Kerbl et al. 2023 (densification by gradients on the picture); Ye et al. 2024,
+"AbsGS" (the same of absolute values).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from . import backends
+from .cancel import CancelFlag
+from .gaussians import RasterOptions, Rendered, checked_cameras, checked_options
+from .harmonics import degree_of
+from .shapes import check
+
+
+@dataclass(frozen=True)
+class TrainingPictures:
+    """Pictures in the graph of torch, and per camera what they say about each Gaussian."""
+
+    pictures: Rendered
+    """`rgb`, `alpha`, `depth` and `features` carry gradients."""
+    radii: torch.Tensor  # [C, N] pixels from the mean to where the Gaussian ends, 0 where it was not drawn
+    gradient_norms: torch.Tensor  # [C, N]
+    """Length of the loss's gradient with respect to the mean on the picture, per pixel; zeros until `backward()` has
+    run, which fills it in place. times (w / 2, h / 2) of its two parts is what gsplat compares with 2e-4."""
+    abs_gradient_norms: torch.Tensor  # [C, N] the same of the sums of absolute values over pixels
+
+
+def rasterize_for_training(
+    means: torch.Tensor,  # [N, 3]
+    quats: torch.Tensor,  # [N, 4] wxyz, normalised here
+    scales: torch.Tensor,  # [N, 3]
+    opacities: torch.Tensor,  # [N]
+    sh: torch.Tensor,  # [N, K, 3]
+    viewmats: torch.Tensor,  # [C, 4, 4]
+    Ks: torch.Tensor,  # [C, 3, 3] get no gradient
+    width: int,
+    height: int,
+    *,
+    features: torch.Tensor | None = None,  # [N, D]
+    options: RasterOptions = RasterOptions(),
+    cancel: CancelFlag | None = None,
+) -> TrainingPictures:
+    """Pictures whose gradients reach every argument above but `Ks`; float32 on the CPU.
+
+    Rows that were not drawn (culled, too faint, with a NaN) get zeros. Gradients take cuts as they fell: alpha below
+    1/255, finished pixels, the clamps of alpha, colour and opacity; so they are exact between the cuts and blind across
+    them. The same bits at every number of threads. Parameters must not be changed in place before `backward()`.
+
+    Raises:
+        ValueError: an argument has a wrong shape, type or range; the sentence says which.
+        Cancelled: `cancel` was set before it was done; `backward()` raises it too.
+        RuntimeError: the kernels do not work on this machine; the sentence says why.
+    """
+    rows = {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "sh": sh}
+    if features is not None:
+        rows["features"] = features
+    _check_rows(rows)
+    viewmats, Ks = checked_cameras(viewmats, Ks, width, height)
+    options = checked_options(options, width, height)
+    _check_learnable(options)
+    backends.choose("cpu")
+    from .cpu import differentiable_gaussians as twin
+
+    return twin.rasterize_for_training(rows, viewmats, Ks, width, height, options=options, cancel=cancel)
+
+
+def _check_rows(rows: dict[str, torch.Tensor]) -> None:
+    rules = {"means": "[N, 3]", "quats": "[N, 4]", "scales": "[N, 3]", "opacities": "[N]", "sh": "[N, K, 3]"}
+    rules |= {"features": "[N, D]"}
+    sizes: dict[str, int] = {}
+    for name, value in rows.items():
+        check(value, rules[name], name, sizes)
+        if value.dtype != torch.float32 or value.device.type != "cpu":
+            raise ValueError(
+                f"{name}: it is {value.dtype} on {value.device}; gradients are worked out in torch.float32 on cpu"
+            )
+    degree_of(sizes["K"])
+    if sizes["N"] >= 2**31:
+        raise ValueError(f"means: {sizes['N']} Gaussians; must be fewer than 2^31")
+
+
+def _check_learnable(options: RasterOptions) -> None:
+    plain = replace(options, shape="splats", color="sh", rgb_dtype="float32", contributions=False, top_id=False)
+    for name in ("shape", "color", "rgb_dtype", "contributions", "top_id"):
+        wanted, value = getattr(plain, name), getattr(options, name)
+        if value != wanted:
+            raise ValueError(f"{name}: {value}; pictures to learn from have {wanted}, use rasterize_gaussians for it")
+    if options.backend == "cuda":
+        raise ValueError("backend: cuda; gradients are worked out on the cpu, use auto or cpu")
