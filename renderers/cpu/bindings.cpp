@@ -131,6 +131,8 @@ void bind_targets(nb::module_& m) {
 
 NB_MODULE(_kernels, m) {
     using namespace h3d;
+    // Graphs of torch that still live at exit hold tapes: no leak to warn about.
+    nb::set_leak_warnings(false);
     nb::enum_<Shape>(m, "Shape")
         .value("splats", Shape::splats)
         .value("points", Shape::points)
