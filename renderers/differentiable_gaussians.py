@@ -1,8 +1,8 @@
 """The door to pictures of 3D Gaussians that gradients flow back through, with what densification asks of them.
 
-The pictures are those of `rasterize_gaussians` to the bit, which stays the way to pictures that nothing is learnt from.
-Letters and axes: `h3d.renderers`. Source: Kerbl et al. 2023 (densification by gradients on the picture); Ye et al. 2024,
-"AbsGS" (the same of absolute values).
+The pictures are those of `rasterize_gaussians` to the bit, which stays the way to pictures that nothing is learnt
+from. Letters and axes: `h3d.renderers`. Source: Kerbl et al. 2023 (densification by gradients on the picture); Ye et
+al. 2024, "AbsGS" (the same of absolute values).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from .gaussians import RasterOptions, Rendered, checked_cameras, checked_options
 from .harmonics import degree_of
 from .shapes import check
 
+PLAIN = RasterOptions()
+
 
 @dataclass(frozen=True)
 class TrainingPictures:
@@ -26,8 +28,9 @@ class TrainingPictures:
     """`rgb`, `alpha`, `depth` and `features` carry gradients."""
     radii: torch.Tensor  # [C, N] pixels from the mean to where the Gaussian ends, 0 where it was not drawn
     gradient_norms: torch.Tensor  # [C, N]
-    """Length of the loss's gradient with respect to the mean on the picture, per pixel; zeros until `backward()` has
-    run, which fills it in place. times (w / 2, h / 2) of its two parts is what gsplat compares with 2e-4."""
+    """Length of the loss's gradient with respect to the mean on the picture, a pixel of movement; zeros until
+    `backward()` has run, which fills it in place. Thresholds of 3DGS and gsplat count half pictures instead of pixels:
+    times half the larger side they compare with this."""
     abs_gradient_norms: torch.Tensor  # [C, N] the same of the sums of absolute values over pixels
 
 
@@ -43,7 +46,7 @@ def rasterize_for_training(
     height: int,
     *,
     features: torch.Tensor | None = None,  # [N, D]
-    options: RasterOptions = RasterOptions(),
+    options: RasterOptions = PLAIN,
     cancel: CancelFlag | None = None,
 ) -> TrainingPictures:
     """Pictures whose gradients reach every argument above but `Ks`; float32 on the CPU.

@@ -1,8 +1,8 @@
 """The rasteriser's formulas in float64 torch, so that autograd says what every gradient must be: slow and obvious.
 
-The same model as `rasterizer_reference`, which is numpy: EWA projection, alpha clamped at 0.999 and skipped below 1/255,
-a pixel finished where its transmittance would fall to 1e-4. The cuts are constants of the graph, as they are in the
-kernels.
+The same model as `rasterizer_reference`, which is numpy: EWA projection, alpha clamped at 0.999 and skipped below
+1/255, a pixel finished where its transmittance would fall to 1e-4. The cuts are constants of the graph, as they are in
+the kernels.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def render(rows: dict, viewmat, K, width: int, height: int, options: RasterOptio
     T, running = torch.ones(height, width).double(), torch.ones(height, width, dtype=torch.bool)
     sums = torch.zeros(height, width, 4 + features.shape[1]).double()
     for i in torch.argsort(seen.depths, stable=True).tolist():
-        if not options.near_plane < float(seen.depths[i].detach()) < options.far_plane or float(seen.opacities[i].detach()) < 1 / 255:
+        if (
+            not options.near_plane < float(seen.depths[i].detach()) < options.far_plane
+            or float(seen.opacities[i].detach()) < 1 / 255
+        ):
             continue
         d = places - means[i]
         sigma = 0.5 * torch.einsum("hwi,ij,hwj->hw", d, seen.conics[i], d)

@@ -55,11 +55,17 @@ def rasterize_for_training(
         )
         outputs: Any = _Rasterize.apply(view, viewmat, *(rows.get(name) for name in ROWS))
         seen.append(outputs)
-    # Of one camera nothing is copied.
-    joined = [None if one[0] is None else one[0][None] if len(one) == 1 else torch.stack(one) for one in zip(*seen)]
-    rgb, alpha, depth, features = joined
+    rgb, alpha, depth, features = (_joined(pictures) for pictures in zip(*seen, strict=True))
     assert rgb is not None and alpha is not None
     return TrainingPictures(Rendered(rgb, alpha, depth, features), radii, norms, abs_norms)
+
+
+def _joined(pictures: tuple[torch.Tensor | None, ...]) -> torch.Tensor | None:  # C of [h, w, ...] -> [C, h, w, ...]
+    """All cameras' pictures of one kind; that of one camera is not copied."""
+    wanted = [picture for picture in pictures if picture is not None]
+    if len(wanted) == 0:
+        return None
+    return wanted[0][None] if len(wanted) == 1 else torch.stack(wanted)
 
 
 @dataclass(frozen=True, eq=False)
