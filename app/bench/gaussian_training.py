@@ -25,13 +25,21 @@ OPTIONS = RasterOptions(depth=False)
 class Parameters:
     """What is learnt, in activated form, and from where it is seen."""
 
-    leaves: dict[str, torch.Tensor]
-    """By the names of the rasteriser's arguments."""
+    means: torch.Tensor  # [N, 3]
+    quats: torch.Tensor  # [N, 4]
+    scales: torch.Tensor  # [N, 3]
+    opacities: torch.Tensor  # [N]
+    sh: torch.Tensor  # [N, 16, 3]
     camera: Camera
 
     def draw(self) -> TrainingPictures:
+        rows = self.means, self.quats, self.scales, self.opacities, self.sh
         viewmats, Ks = torch.from_numpy(self.camera.viewmat)[None], torch.from_numpy(self.camera.K)[None]
-        return rasterize_for_training(**self.leaves, viewmats=viewmats, Ks=Ks, width=SIDE, height=SIDE, options=OPTIONS)
+        return rasterize_for_training(*rows, viewmats, Ks, SIDE, SIDE, options=OPTIONS)
+
+    @property
+    def leaves(self) -> list[torch.Tensor]:
+        return [self.means, self.quats, self.scales, self.opacities, self.sh]
 
 
 def parameters(rows: int = ROWS) -> Parameters:
@@ -39,7 +47,7 @@ def parameters(rows: int = ROWS) -> Parameters:
     scene = scenes.splat_scene(asset)
     names = ("means", "quats", "scales", "opacities", "sh")
     leaves = {name: getattr(scene, name).clone().requires_grad_() for name in names}
-    return Parameters(leaves, scenes.camera(asset, scenes.FAR, SIDE, SIDE))
+    return Parameters(**leaves, camera=scenes.camera(asset, scenes.FAR, SIDE, SIDE))
 
 
 def forward_backward(effort: Effort) -> Iterator[Metric]:
@@ -48,7 +56,7 @@ def forward_backward(effort: Effort) -> Iterator[Metric]:
     gradient = torch.randn(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
 
     def both() -> None:
-        torch.autograd.grad(learnt.draw().pictures.rgb, list(learnt.leaves.values()), gradient)
+        torch.autograd.grad(learnt.draw().pictures.rgb, learnt.leaves, gradient)
 
     yield milliseconds("gaussians/train/forward_50k_400_ms", 1e3 * best_of_blocks(lambda: timed(learnt.draw), effort))
     ms = 1e3 * best_of_blocks(lambda: timed(both), effort)
