@@ -10,6 +10,7 @@ from rasterizer_reference import random_scene
 
 from h3d.renderers import RasterOptions, SplatScene, rasterize_scenes
 from h3d.renderers.cameras import Camera, look_at
+from h3d.renderers.differentiable_gaussians import rasterize_for_training
 
 
 def gsplat_picture(scene: SplatScene, view: Camera, options: RasterOptions) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,7 +44,7 @@ def gsplat_picture(scene: SplatScene, view: Camera, options: RasterOptions) -> t
         a, b, c = conics[0, i]
         alpha = (opacities[i] * torch.exp(-0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy)).clamp_max(0.999)
         alpha = torch.where(running & (alpha >= 1 / 255), alpha, 0.0)
-        running &= T * (1 - alpha) > 1e-4
+        running = running & (T * (1 - alpha) > 1e-4)
         weight = torch.where(running, alpha * T, 0.0)
         rgb, depth, T = rgb + weight[..., None] * colors[i], depth + weight * depths[0, i], T - weight
     return rgb, depth / (1 - T).clamp_min(1e-10)
@@ -63,3 +64,21 @@ def test_a_picture_is_that_of_gsplats_functions(degree, antialiased):
     drawn = ours.alpha[0] > 0.01
     assert drawn.float().mean() > 0.3
     assert ((ours.depth[0] - depth).abs()[drawn] / depth[drawn]).mean() <= 1e-4
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_gradients_are_those_through_gsplats_functions(antialiased):
+    scene = random_scene(44, 150, degree=3, size=0.15)
+    view = look_at(np.array([0.5, -0.4, -2.5]), np.zeros(3), np.array([0.0, -1, 0]), width=64, height=48)
+    options = RasterOptions(antialiased=antialiased)
+    weights = torch.randn(view.height, view.width, 3, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (scene.mapped(lambda array: array.clone().requires_grad_()) for _ in range(2))
+    (gsplat_picture(theirs, view, options)[0] * weights).sum().backward()
+    rows = (ours.means, ours.quats, ours.scales, ours.opacities, ours.sh)
+    cameras = torch.from_numpy(view.viewmat)[None], torch.from_numpy(view.K)[None]
+    seen = rasterize_for_training(*rows, *cameras, view.width, view.height, options=options)
+    (seen.pictures.rgb[0] * weights).sum().backward()
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        mine, true = getattr(ours, name).grad, getattr(theirs, name).grad
+        assert float(true.norm()) > 0
+        assert float((mine - true).norm() / true.norm()) < 2e-3, name
