@@ -17,14 +17,16 @@ Units
 Backends
     `cpu/` is the definition: C++ kernels and thin Python twins. `cuda/` has the same names and signatures.
     The doors (`gaussians.py`) check their arguments, pick a backend and call it; what fields are made of is worked
-    on where its arrays lie, so that their device picks it. Nothing is probed or loaded
-    before first use; `backends.py` says which backends this machine has, and why not the others.
+    on where its arrays lie, so that their device picks it. Pictures of Gaussians that are learnt from have a door of
+    their own, `differentiable_gaussians.py`. Nothing is probed or loaded before first use; `backends.py` says which
+    backends this machine has, and why not the others.
 
 The bottom floor: it imports nothing of `h3d.models` or `h3d.app`.
 """
 
 from .backends import num_threads, set_num_threads
 from .cancel import CancelFlag, Cancelled
+from .differentiable_gaussians import TrainingPictures, rasterize_for_training
 from .gaussians import RasterOptions, Rendered, SplatScene, rasterize_gaussians, rasterize_scenes
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "RasterOptions",
     "Rendered",
     "SplatScene",
+    "TrainingPictures",
     "num_threads",
+    "rasterize_for_training",
     "rasterize_gaussians",
     "rasterize_scenes",
     "set_num_threads",
