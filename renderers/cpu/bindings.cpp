@@ -186,6 +186,7 @@ NB_MODULE(_kernels, m) {
     bind_fields(m);
     bind_radiance(m);
     bind_adam(m);
+    bind_image_loss(m);
     bind_path_tracer(m);
     m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a);
     m.def("compiled_features", &compiled_features);
