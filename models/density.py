@@ -199,8 +199,8 @@ def relocated_shape(
     """
     counts = counts.clamp(1, MOST_COPIES)
     before = opacities.double()
-    after = 1.0 - (1.0 - before) ** (1.0 / counts)
-    orders = torch.arange(1, MOST_COPIES + 1, device=counts.device)
+    after = 1.0 - (1.0 - before) ** (1.0 / counts.double())
+    orders = torch.arange(1, MOST_COPIES + 1, dtype=torch.float64, device=counts.device)
     weights = _binomials().to(counts.device)[counts] * (-1.0) ** (orders - 1) / orders.sqrt()
     mass = (weights * after[:, None] ** orders).sum(dim=1)
     return after.to(opacities), scales * (before / mass).to(scales)[:, None]

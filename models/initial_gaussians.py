@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from h3d.renderers import harmonics
 
@@ -62,13 +62,13 @@ def initial_gaussians(
 def neighbour_distances(points: torch.Tensor) -> torch.Tensor:  # [P, 3] -> [P]
     """Root mean square of the distances to the three nearest other points, above zero."""
     places = points.double().numpy()
-    distances, _ = cKDTree(places).query(places, k=NEIGHBOURS + 1, workers=-1)
+    distances, _ = KDTree(places).query(places, k=NEIGHBOURS + 1, workers=-1)
     widths = np.sqrt(np.mean(distances[:, 1:] ** 2, axis=1))
     smallest = max(SMALLEST_SHARE * float(np.ptp(places, axis=0).max()), float(np.finfo(np.float32).tiny))
     return torch.from_numpy(np.maximum(widths, smallest)).float()
 
 
-def random_points(bounds: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:  # [2, 3] -> [P, 3]
+def random_points(bounds: np.ndarray, count: int, generator: torch.Generator) -> torch.Tensor:  # [2, 3] -> [P, 3]
     """Points spread evenly in the box from bounds[0] to bounds[1]."""
     low, high = torch.as_tensor(bounds, dtype=torch.float32)
     return low + (high - low) * torch.rand(count, 3, generator=generator)

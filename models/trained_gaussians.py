@@ -212,22 +212,25 @@ class TrainedGaussians:
 
     # Files and devices.
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """All arrays by name; `from_tensors` is the inverse."""
-        columns = {column: getattr(self, column) for column in COLUMNS}
-        named = {key: array for name, group in self.groups.items() for key, array in group.tensors(name).items()}
-        return {**columns, "next_id": torch.tensor([self.next_id]), **named}
+        named = {f"{name}.{column}": getattr(self, column) for column in COLUMNS}
+        named[f"{name}.next_id"] = torch.tensor([self.next_id])
+        for group, rows in self.groups.items():
+            named.update(rows.tensors(f"{name}.groups.{group}"))
+        return named
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, torch.Tensor]) -> TrainedGaussians:
+    def from_tensors(name: str, tensors: dict[str, torch.Tensor]) -> TrainedGaussians:
         """Raises: KeyError for an array that is missing, ValueError for one of another shape or type."""
-        names = [key.removesuffix(".values") for key in tensors if key.endswith(".values")]
-        columns = {column: tensors[column].clone() for column in COLUMNS}
-        groups = {name: AdamRows.from_tensors(name, dict(tensors)) for name in names}
+        columns = {column: tensors[f"{name}.{column}"].clone() for column in COLUMNS}
+        start, end = f"{name}.groups.", ".values"
+        names = [key[len(start) : -len(end)] for key in tensors if key.startswith(start) and key.endswith(end)]
+        groups = {group: AdamRows.from_tensors(start + group, tensors) for group in names}
         lengths = {len(part) for part in (*columns.values(), *groups.values())}
         if len(lengths) != 1:
-            raise ValueError(f"rows: the arrays have {sorted(lengths)} of them; all must have as many")
-        return TrainedGaussians(groups=groups, next_id=int(tensors["next_id"]), **columns)
+            raise ValueError(f"{name}: its arrays have {sorted(lengths)} rows; all must have as many")
+        return TrainedGaussians(groups=groups, next_id=int(tensors[f"{name}.next_id"]), **columns)
 
     def to(self, device: torch.device) -> TrainedGaussians:
         """The state on `device`; arrays that lie there already are not copied."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -137,7 +139,7 @@ def test_the_twin_in_torch_agrees():
         ({"rendered": torch.zeros(0, 4, 3), "target": torch.zeros(0, 4, 3)}, "rendered: its shape .* have a pixel"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict, sentence: str):
-    arguments = {"rendered": torch.zeros(4, 4, 3), "target": torch.zeros(4, 4, 3)} | change
+def test_wrong_arguments_are_named(change: dict[str, Any], sentence: str):
+    arguments: dict[str, Any] = {"rendered": torch.zeros(4, 4, 3), "target": torch.zeros(4, 4, 3)} | change
     with pytest.raises(ValueError, match=sentence):
         image_loss(**arguments)
