@@ -99,8 +99,7 @@ class DefaultStrategy:
         cloning = growing & ~splitting
         clones, halves = state.rows(cloning), split_halves(state.rows(splitting), generator, self.revised_opacity)
         state.keep(~splitting)
-        state.append(clones)
-        state.append(halves)
+        state.append({name: torch.cat([clones[name], halves[name]]) for name in clones})
         return int(cloning.sum()), int(splitting.sum())
 
     def _prune(self, state: TrainedGaussians, step: int, info: StepInfo) -> int:

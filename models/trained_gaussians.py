@@ -163,6 +163,9 @@ class TrainedGaussians:
 
     def keep(self, rows: torch.Tensor) -> None:  # [N] bool or [M] indices
         """Leaves these rows, in this order, and all that is theirs."""
+        if rows.dtype == torch.bool:
+            # Found once instead of in each of two dozen arrays.
+            rows = rows.nonzero()[:, 0]
         self.groups = {name: group.keep(rows) for name, group in self.groups.items()}
         for column in COLUMNS:
             setattr(self, column, getattr(self, column)[rows])

@@ -58,7 +58,8 @@ class AdamRows:
 
     def keep(self, rows: torch.Tensor) -> AdamRows:
         """The rows where the boolean mask [N] is true, or at the integer indices, in that order, moments and all."""
-        return AdamRows(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        places = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        return AdamRows(**{field.name: getattr(self, field.name).index_select(0, places) for field in fields(self)})
 
     def append(self, values: torch.Tensor) -> AdamRows:  # [M, F]
         """These rows, and after them `values` before their first step."""
