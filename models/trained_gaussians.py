@@ -17,6 +17,7 @@ from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from .gaussians import Gaussians
 
 BETA2 = 0.999
+DIRECTION_SHARE = 1 / 20
 COLUMNS = ("ids", "deleted", "gradient_sum", "views", "largest_radius")
 """What there is of each row beside the groups."""
 
@@ -45,7 +46,9 @@ def screen_gradients(gradients: torch.Tensor, width: int, height: int) -> torch.
 class TrainedGaussians:
     """The running state: changed in place, its tensors replaced when rows come or go."""
 
-    groups: dict[str, AdamRows]  # means [N, 3], quats [N, 4], log_scales [N, 3], logit_opacities [N, 1], sh0, shN, ...
+    groups: dict[
+        str, AdamRows
+    ]  # means [N, 3], quats [N, 4], log_scales [N, 3], logit_opacities [N, 1], sh [N, 3K], ...
     ids: torch.Tensor  # [N] int64
     next_id: int  # above all that were ever given
     deleted: torch.Tensor  # [N] bool, by hand
@@ -62,9 +65,7 @@ class TrainedGaussians:
             "quats": gaussians.quats,
             "log_scales": gaussians.log_scales,
             "logit_opacities": gaussians.logit_opacities[:, None],
-            # Apart, because what depends on the direction is learnt twenty times as slowly.
-            "sh0": gaussians.sh[:, 0],
-            "shN": gaussians.sh[:, 1:].flatten(1),
+            "sh": gaussians.sh.flatten(1),
             **(extra or {}),
         }
         zeros = gaussians.means.new_zeros(count)
@@ -106,9 +107,9 @@ class TrainedGaussians:
         return self.values("logit_opacities")[:, 0].sigmoid()
 
     @property
-    def sh(self) -> torch.Tensor:  # [N, K, 3], a copy
-        base, rest = self.values("sh0"), self.values("shN")
-        return torch.cat([base, rest], dim=1).reshape(len(self), -1, 3)
+    def sh(self) -> torch.Tensor:  # [N, K, 3]
+        values = self.values("sh")
+        return values.view(len(self), values.shape[1] // 3, 3)
 
     def gaussians(self, *, antialiased: bool = False, remark: str = "") -> Gaussians:
         """A copy of the live rows as they are displayed and saved."""
@@ -129,18 +130,23 @@ class TrainedGaussians:
 
     def step(
         self,
-        gradients: Mapping[str, torch.Tensor],  # of each group [N, F]
+        gradients: Mapping[str, torch.Tensor],  # of each group [N, ...], F numbers a row
         rates: Mapping[str, float],
         *,
         step: int,
         visible: torch.Tensor | None = None,  # [N] bool
     ) -> None:
-        """One step of Adam for the groups in `rates`; of `visible` rows only, where that is given."""
+        """One step of Adam for the groups in `rates`; of `visible` rows only, where that is given.
+
+        The rate of `sh` is that of the base colour; what depends on the direction is learnt `DIRECTION_SHARE` as fast.
+        """
         live = self.live if visible is None else self.live & visible
         for name, rate in rates.items():
-            if self.groups[name].values.shape[1] > 0:
-                options = AdamOptions(learning_rate=rate, beta2=BETA2)
-                adam_step(self.groups[name], gradients[name], step=step, options=options, live=live)
+            rows, options = self.groups[name], AdamOptions(learning_rate=rate, beta2=BETA2)
+            factors = _sh_factors(rows.values) if name == "sh" else None
+            adam_step(
+                rows, gradients[name].reshape(rows.values.shape), step=step, options=options, live=live, factors=factors
+            )
 
     def observe(self, info: StepInfo) -> None:
         """Adds what a picture said to the statistics."""
@@ -239,3 +245,9 @@ class TrainedGaussians:
         """The state on `device`; arrays that lie there already are not copied."""
         columns = {column: getattr(self, column).to(device) for column in COLUMNS}
         return replace(self, groups={name: group.to(device) for name, group in self.groups.items()}, **columns)
+
+
+def _sh_factors(values: torch.Tensor) -> torch.Tensor:  # [N, 3K] -> [3K]
+    factors = values.new_full((values.shape[1],), DIRECTION_SHARE)
+    factors[:3] = 1.0
+    return factors

@@ -107,10 +107,12 @@ def adam_step(
     step: int,
     options: AdamOptions,
     live: torch.Tensor | None = None,  # [N] bool
+    factors: torch.Tensor | None = None,  # [F] float32
 ) -> None:
     """One step in place, on the device of the rows; `step` counts the run's steps from 1.
 
-    Rows that are not `live` stand still, moments and count too; None = all are live.
+    Rows that are not `live` stand still, moments and count too; None = all are live. `factors` of the
+    learning rate are those of each column, None = all one: so what is read as one array may be learnt at two rates.
 
     On the CPU the same bits at every number of threads.
 
@@ -122,15 +124,24 @@ def adam_step(
         check(live, "[N]", "live", {"N": len(rows)})
         if live.dtype != torch.bool or live.device != gradient.device:
             raise ValueError(f"live: it is {live.dtype} on {live.device}; must be torch.bool on {gradient.device}")
+    if factors is not None:
+        check(factors, "[F]", "factors", {"F": rows.values.shape[1]})
+        if factors.dtype != torch.float32 or factors.device != gradient.device:
+            raise ValueError(
+                f"factors: it is {factors.dtype} on {factors.device}; must be torch.float32 on {gradient.device}"
+            )
     if gradient.device != rows.values.device:
         raise ValueError(f"gradient: it is on {gradient.device}, the rows are on {rows.values.device}; must be on one")
     if backends.for_device("auto", rows.values.device) == "cuda":
-        import_module("h3d.renderers.cuda.adam").adam_step(rows, gradient, step=step, options=options, live=live)
+        import_module("h3d.renderers.cuda.adam").adam_step(
+            rows, gradient, step=step, options=options, live=live, factors=factors
+        )
         return
     backends.kernels().adam_step(
         *(getattr(rows, field.name).numpy() for field in fields(rows)),
         gradient.contiguous().numpy(),
         None if live is None else live.contiguous().view(torch.uint8).numpy(),
+        None if factors is None else factors.contiguous().numpy(),
         step,
         options.learning_rate,
         options.l2,

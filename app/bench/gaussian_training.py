@@ -21,7 +21,7 @@ from .metrics import Effort, Metric, best_of_blocks, in_turns, milliseconds, rat
 
 SIDE, COUNT = 400, 50_000
 SSIM_SHARE = 0.2
-RATES = {"means": 1.6e-4, "quats": 1e-3, "log_scales": 5e-3, "logit_opacities": 5e-2, "sh0": 2.5e-3, "shN": 1.25e-4}
+RATES = {"means": 1.6e-4, "quats": 1e-3, "log_scales": 5e-3, "logit_opacities": 5e-2, "sh": 2.5e-3}
 
 
 def loss(effort: Effort) -> Iterator[Metric]:

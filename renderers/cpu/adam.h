@@ -17,6 +17,7 @@ struct AdamRows {
     int32_t *counts = nullptr, *last = nullptr;  // [N] steps made; the run's step at which it last moved
     const float* gradient = nullptr;             // [N, F]
     const uint8_t* live = nullptr;               // [N], or null: all are
+    const float* factors = nullptr;              // [F] of the learning rate, or null: all one
     int64_t rows = 0;
     int features = 0;
 };

@@ -17,6 +17,7 @@ def adam_step(
     step: int,
     options: AdamOptions,
     live: torch.Tensor | None = None,  # [N] bool
+    factors: torch.Tensor | None = None,  # [F]
 ) -> None:
     """One step in place."""
     moved = (gradient != 0).any(1) if options.skip_zero_rows else torch.ones_like(rows.counts, dtype=torch.bool)
@@ -30,7 +31,8 @@ def adam_step(
     slope = gradient + options.l2 * rows.values
     first = torch.lerp(slope, rows.first, BETA1)
     second = torch.lerp(slope * slope, rows.second, options.beta2)
-    values = rows.values - options.learning_rate * debias[:, None] * first / (second.sqrt() + EPSILON)
+    rate = options.learning_rate * debias[:, None] * (1.0 if factors is None else factors)
+    values = rows.values - rate * first / (second.sqrt() + EPSILON)
     changes = [(rows.first, first), (rows.second, second), (rows.values, values)]
     if rows.average.shape[1] > 0:
         # What the average missed while the row stood still, then this step.

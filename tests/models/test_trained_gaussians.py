@@ -18,12 +18,14 @@ def test_a_state_that_has_not_moved_is_what_it_was_made_of():
     assert again.remark == "so" and again.sh.shape == (7, 9, 3)
 
 
-def test_without_directions_there_is_an_empty_group_that_nothing_trips_over():
-    state = TrainedGaussians.of(some_gaussians(4, sh_degree=0))
-    gradients = {name: torch.ones_like(group.values) for name, group in state.groups.items()}
-    state.step(gradients, dict.fromkeys(state.groups, 1e-3), step=1)
-    state.append(state.rows(torch.tensor([1])))
-    assert state.sh.shape == (5, 1, 3)
+def test_what_depends_on_the_direction_is_learnt_a_twentieth_as_fast():
+    for degree in (0, 2):
+        state = TrainedGaussians.of(some_gaussians(4, sh_degree=degree))
+        before = state.sh.clone()
+        state.step({"sh": torch.ones_like(state.sh)}, {"sh": 0.1}, step=1)
+        moved = before - state.sh
+        torch.testing.assert_close(moved[:, :1], torch.full((4, 1, 3), 0.1))
+        torch.testing.assert_close(moved[:, 1:], torch.full((4, (degree + 1) ** 2 - 1, 3), 0.005))
 
 
 def test_moments_follow_their_rows_when_others_go_and_come():

@@ -130,14 +130,14 @@ def test_rows_that_come_and_go_take_their_moments_along():
 
 def test_the_twin_in_torch_follows_the_same_rules():
     live = torch.tensor([True, True, False, True])
-    options = AdamOptions(skip_zero_rows=True, beta2=0.999, l2=1e-3)
+    options, factors = AdamOptions(skip_zero_rows=True, beta2=0.999, l2=1e-3), torch.tensor([1.0, 0.05, 0.5])
     for averaged in (True, False):
         start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
         ours, theirs = AdamRows.of(start, averaged=averaged), AdamRows.of(start, averaged=averaged)
         for step, gradient in enumerate(gradients(6, 4, 3), start=1):
             gradient[step % 4] = 0.0
-            adam_step(ours, gradient, step=step, options=options, live=live)
-            torch_twin.adam_step(theirs, gradient, step=step, options=options, live=live)
+            adam_step(ours, gradient, step=step, options=options, live=live, factors=factors)
+            torch_twin.adam_step(theirs, gradient, step=step, options=options, live=live, factors=factors)
         for name, array in ours.tensors("x").items():
             torch.testing.assert_close(array, theirs.tensors("x")[name], rtol=1e-5, atol=1e-6)
 
@@ -146,3 +146,20 @@ def test_the_twin_in_torch_follows_the_same_rules():
 def test_a_mask_of_another_size_or_type_is_refused(live: torch.Tensor):
     with pytest.raises(ValueError, match="live"):
         adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 2), step=1, options=AdamOptions(), live=live)
+
+
+def test_columns_may_be_learnt_at_rates_of_their_own():
+    start = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    both, slow = AdamRows.of(start), AdamRows.of(start[:, 2:].contiguous())
+    fast = AdamRows.of(start[:, :2].contiguous())
+    for step, gradient in enumerate(gradients(5, 9, 4), start=1):
+        adam_step(both, gradient, step=step, options=AdamOptions(), factors=torch.tensor([1.0, 1.0, 0.25, 0.25]))
+        adam_step(fast, gradient[:, :2], step=step, options=AdamOptions())
+        adam_step(slow, gradient[:, 2:], step=step, options=AdamOptions(learning_rate=0.25e-2))
+    torch.testing.assert_close(both.values, torch.cat([fast.values, slow.values], dim=1), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("factors", [torch.ones(3), torch.ones(2, dtype=torch.float64)])
+def test_factors_of_another_size_or_type_are_refused(factors: torch.Tensor):
+    with pytest.raises(ValueError, match="factors"):
+        adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 2), step=1, options=AdamOptions(), factors=factors)
