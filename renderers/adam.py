@@ -1,8 +1,9 @@
 """The door to Adam for arrays of which a batch touches a part, with a running average of the values for display.
 
 N rows of F values. Differs from the textbook: every row counts its own steps, rows whose gradient is all zero can be
-skipped whole (hash tables), L2 is added to the gradient (networks). The average of a skipped row is made up for when
-the row is next touched or looked at: its value stood still, so that the same numbers come out as with no row skipped.
+skipped whole (hash tables), and rows that are not live (Gaussians out of sight or deleted); L2 is added to the gradient
+(networks). The average of a skipped row is made up for when the row is next touched or looked at: its value stood
+still, so that the same numbers come out as with no row skipped. Rows come and go with all that is theirs.
 Source: Kingma and Ba 2015; Mueller et al. 2022, section 4; betas and epsilon are Instant-NGP's.
 """
 
@@ -29,6 +30,8 @@ class AdamOptions:
     decay: float = 0.95
     """Of the running average: the share of it that a step keeps."""
     skip_zero_rows: bool = False
+    beta2: float = BETA2
+    """Of the mean of squares: the share of it that a step keeps; Gaussians are trained with 0.999."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +41,50 @@ class AdamRows:
     values: torch.Tensor  # [N, F] float32, what is optimised
     first: torch.Tensor  # [N, F] mean of the gradients
     second: torch.Tensor  # [N, F] mean of their squares
-    average: torch.Tensor  # [N, F] running average of the values, as of the row's last step
+    average: torch.Tensor  # [N, F] running average of the values, as of the row's last step; [N, 0] where none is kept
     counts: torch.Tensor  # [N] int32, steps that the row has made
     last: torch.Tensor  # [N] int32, the run's step at which it last moved
 
     @staticmethod
-    def of(values: torch.Tensor) -> AdamRows:  # [N, F]
-        """A copy of `values` before the first step."""
+    def of(values: torch.Tensor, *, averaged: bool = True) -> AdamRows:  # [N, F]
+        """A copy of `values` before the first step; without a running average where nobody looks at one."""
         rows = torch.zeros(values.shape[0], dtype=torch.int32, device=values.device)
         zeros = torch.zeros_like(values)
-        return AdamRows(values.clone(), zeros, zeros.clone(), values.clone(), rows, rows.clone())
+        average = values.clone() if averaged else values[:, :0].clone()
+        return AdamRows(values.clone(), zeros, zeros.clone(), average, rows, rows.clone())
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def keep(self, rows: torch.Tensor) -> AdamRows:
+        """The rows where the boolean mask [N] is true, or at the integer indices, in that order, moments and all."""
+        places = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        return AdamRows(**{field.name: getattr(self, field.name).index_select(0, places) for field in fields(self)})
+
+    def append(self, values: torch.Tensor) -> AdamRows:  # [M, F]
+        """These rows, and after them `values` before their first step."""
+        other = AdamRows.of(values, averaged=self.average.shape[1] > 0)
+        joined = {
+            field.name: torch.cat([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)
+        }
+        return AdamRows(**joined)
+
+    def restart(self, rows: torch.Tensor, values: torch.Tensor) -> None:  # [M] indices or [N] mask, [M, F]
+        """Puts `values` into `rows`, in place, as before their first step."""
+        self.values[rows] = values
+        if self.average.shape[1] > 0:
+            self.average[rows] = values
+        for array in (self.first, self.second, self.counts, self.last):
+            array[rows] = 0
 
     def to(self, device: torch.device) -> AdamRows:
         """The arrays on `device`; those that lie there already are not copied."""
         return AdamRows(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def averaged(self, step: int, decay: float) -> torch.Tensor:  # [N, F]
-        """The running average as of the run's step `step`, a new array."""
+        """The running average as of the run's step `step`, a new array; the values where none is kept."""
+        if self.average.shape[1] == 0:
+            return self.values.clone()
         missed = (step - self.last).float()
         return torch.lerp(self.values, self.average, (decay**missed)[:, None])
 
@@ -70,8 +100,19 @@ class AdamRows:
         return rows
 
 
-def adam_step(rows: AdamRows, gradient: torch.Tensor, *, step: int, options: AdamOptions) -> None:  # [N, F]
+def adam_step(
+    rows: AdamRows,
+    gradient: torch.Tensor,  # [N, F]
+    *,
+    step: int,
+    options: AdamOptions,
+    live: torch.Tensor | None = None,  # [N] bool
+    factors: torch.Tensor | None = None,  # [F] float32
+) -> None:
     """One step in place, on the device of the rows; `step` counts the run's steps from 1.
+
+    Rows that are not `live` stand still, moments and count too; None = all are live. `factors` of the
+    learning rate are those of each column, None = all one: so what is read as one array may be learnt at two rates.
 
     On the CPU the same bits at every number of threads.
 
@@ -79,26 +120,42 @@ def adam_step(rows: AdamRows, gradient: torch.Tensor, *, step: int, options: Ada
         ValueError: an array has a wrong shape or type; the sentence says which.
     """
     _check(rows, gradient)
+    if live is not None:
+        check(live, "[N]", "live", {"N": len(rows)})
+        if live.dtype != torch.bool or live.device != gradient.device:
+            raise ValueError(f"live: it is {live.dtype} on {live.device}; must be torch.bool on {gradient.device}")
+    if factors is not None:
+        check(factors, "[F]", "factors", {"F": rows.values.shape[1]})
+        if factors.dtype != torch.float32 or factors.device != gradient.device:
+            raise ValueError(
+                f"factors: it is {factors.dtype} on {factors.device}; must be torch.float32 on {gradient.device}"
+            )
     if gradient.device != rows.values.device:
         raise ValueError(f"gradient: it is on {gradient.device}, the rows are on {rows.values.device}; must be on one")
     if backends.for_device("auto", rows.values.device) == "cuda":
-        import_module("h3d.renderers.cuda.adam").adam_step(rows, gradient, step=step, options=options)
+        import_module("h3d.renderers.cuda.adam").adam_step(
+            rows, gradient, step=step, options=options, live=live, factors=factors
+        )
         return
     backends.kernels().adam_step(
         *(getattr(rows, field.name).numpy() for field in fields(rows)),
         gradient.contiguous().numpy(),
+        None if live is None else live.contiguous().view(torch.uint8).numpy(),
+        None if factors is None else factors.contiguous().numpy(),
         step,
         options.learning_rate,
         options.l2,
         options.decay,
+        options.beta2,
         options.skip_zero_rows,
     )
 
 
 def _check(rows: AdamRows, gradient: torch.Tensor) -> None:
     sizes: dict[str, int] = {}
-    for name in ("values", "first", "second", "average"):
+    for name in ("values", "first", "second"):
         check(getattr(rows, name), "[N, F]", name, sizes)
+    check(rows.average, "[N, 0]" if rows.average.shape[-1] == 0 else "[N, F]", "average", sizes)
     check(rows.counts, "[N]", "counts", sizes)
     check(rows.last, "[N]", "last", sizes)
     check(gradient, "[N, F]", "gradient", sizes)

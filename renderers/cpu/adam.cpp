@@ -35,6 +35,31 @@ private:
     Powers one_, two_;
 };
 
+// What is the same for all values of a row.
+struct RowStep {
+    float rate;     // the learning rate, without the moments' start at zero
+    float kept;     // share of the average that is left after the steps which the row missed
+    const float* factors;  // of the rate, by column
+    float l2, decay, beta1, beta2, epsilon;
+};
+
+template <bool averaged>
+void move_row(const AdamRows& rows, int64_t row, const RowStep& s) {
+    for (int f = 0; f < rows.features; f++) {
+        const int64_t i = rows.features * row + f;
+        const float value = rows.values[i];
+        const float g = rows.gradient[i] + s.l2 * value;
+        const float first = s.beta1 * rows.first[i] + (1.0f - s.beta1) * g;
+        const float second = s.beta2 * rows.second[i] + (1.0f - s.beta2) * g * g;
+        const float moved = value - s.rate * s.factors[f] * first / (std::sqrt(second) + s.epsilon);
+        rows.first[i] = first, rows.second[i] = second, rows.values[i] = moved;
+        if constexpr (averaged) {
+            const float average = value + s.kept * (rows.average[i] - value);
+            rows.average[i] = moved + s.decay * (average - moved);
+        }
+    }
+}
+
 bool is_zero(const float* row, int features) {
     for (int f = 0; f < features; f++) {
         if (row[f] != 0.0f) return false;
@@ -48,25 +73,18 @@ void adam_step(const AdamRows& rows, const AdamSettings& s, Pool& pool) {
     const Powers decayed(s.decay);
     const Debias debias(s.beta1, s.beta2);
     const int features = rows.features;
+    const std::vector<float> ones(static_cast<size_t>(features), 1.0f);
+    const float* factors = rows.factors != nullptr ? rows.factors : ones.data();
     pool.run((rows.rows + kBlock - 1) / kBlock, Cancel(), [&](int, int64_t item) {
         const int64_t end = std::min(rows.rows, (item + 1) * kBlock);
         for (int64_t r = item * kBlock; r < end; r++) {
-            const float* gradient = rows.gradient + features * r;
-            if (s.skip_zero_rows && is_zero(gradient, features)) continue;
+            if (rows.live != nullptr && rows.live[r] == 0) continue;
+            if (s.skip_zero_rows && is_zero(rows.gradient + features * r, features)) continue;
             const float rate = s.rate * debias(++rows.counts[r]);
             const auto kept = static_cast<float>(decayed(s.step - 1 - rows.last[r]));
             rows.last[r] = s.step;
-            for (int f = 0; f < features; f++) {
-                const int64_t i = features * r + f;
-                const float value = rows.values[i];
-                const float g = gradient[f] + s.l2 * value;
-                const float first = s.beta1 * rows.first[i] + (1.0f - s.beta1) * g;
-                const float second = s.beta2 * rows.second[i] + (1.0f - s.beta2) * g * g;
-                const float moved = value - rate * first / (std::sqrt(second) + s.epsilon);
-                const float average = value + kept * (rows.average[i] - value);
-                rows.first[i] = first, rows.second[i] = second, rows.values[i] = moved;
-                rows.average[i] = moved + s.decay * (average - moved);
-            }
+            const RowStep step{rate, kept, factors, s.l2, s.decay, s.beta1, s.beta2, s.epsilon};
+            rows.average != nullptr ? move_row<true>(rows, r, step) : move_row<false>(rows, r, step);
         }
     });
 }

@@ -1,6 +1,6 @@
 // Adam for arrays of which a batch touches a part, with a running average of the values for display.
 //
-// N rows of F values. A row counts its own steps. With skip_zero_rows a row whose gradient is all zero is left as it
+// N rows of F values. A row counts its own steps. A row that is not live is left whole, moments too. With skip_zero_rows a row whose gradient is all zero is left as it
 // is, its average too: what the average missed meanwhile is made up for at the row's next step, in closed form, since
 // the value stood still. Source: Kingma and Ba 2015; Mueller et al. 2022, section 4.
 #pragma once
@@ -12,9 +12,12 @@
 namespace h3d {
 
 struct AdamRows {
-    float *values = nullptr, *first = nullptr, *second = nullptr, *average = nullptr;  // [N, F]
+    float *values = nullptr, *first = nullptr, *second = nullptr;  // [N, F]
+    float* average = nullptr;                                      // [N, F], or null: none is kept
     int32_t *counts = nullptr, *last = nullptr;  // [N] steps made; the run's step at which it last moved
     const float* gradient = nullptr;             // [N, F]
+    const uint8_t* live = nullptr;               // [N], or null: all are
+    const float* factors = nullptr;              // [F] of the learning rate, or null: all one
     int64_t rows = 0;
     int features = 0;
 };

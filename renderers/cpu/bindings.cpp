@@ -145,6 +145,7 @@ NB_MODULE(_kernels, m) {
     bind_fields(m);
     bind_radiance(m);
     bind_adam(m);
+    bind_image_loss(m);
     bind_path_tracer(m);
     bind_gradients(m);
     m.def("rasterize", &rasterize_arrays, "scenes"_a, "settings"_a, "targets"_a, "cancel_address"_a,

@@ -4,7 +4,9 @@
 #include "bindings.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include "adam.h"
@@ -19,6 +21,8 @@ namespace {
 using Rows = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using ReadRows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Counts = nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Factors = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Live = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class A>
 void require_shape(const A& array, const Rows& values, const char* what) {
@@ -31,28 +35,36 @@ void bind_adam(nb::module_& m) {
     m.def(
         "adam_step",
         [](Rows values, Rows first, Rows second, Rows average, Counts counts, Counts last, ReadRows gradient,
-           int32_t step, float rate, float l2, float decay, bool skip_zero_rows) {
+           std::optional<Live> live, std::optional<Factors> factors, int32_t step, float rate, float l2, float decay, float beta2, bool skip_zero_rows) {
             require_shape(first, values, "first: must be [N, F]");
             require_shape(second, values, "second: must be [N, F]");
-            require_shape(average, values, "average: must be [N, F]");
+            const bool averaged = average.shape(1) > 0;
+            if (averaged) require_shape(average, values, "average: must be [N, F] or [N, 0]");
             require_shape(gradient, values, "gradient: must be [N, F]");
             if (counts.shape(0) != values.shape(0) || last.shape(0) != values.shape(0)) {
                 throw std::invalid_argument("counts, last: must be [N]");
             }
-            const AdamRows rows{values.data(), first.data(), second.data(), average.data(), counts.data(), last.data(),
-                                gradient.data(), static_cast<int64_t>(values.shape(0)),
-                                static_cast<int>(values.shape(1))};
+            if (live.has_value() && live->shape(0) != values.shape(0)) {
+                throw std::invalid_argument("live: must be [N]");
+            }
+            if (factors.has_value() && factors->shape(0) != values.shape(1)) {
+                throw std::invalid_argument("factors: must be [F]");
+            }
+            const AdamRows rows{values.data(), first.data(), second.data(), averaged ? average.data() : nullptr,
+                                counts.data(), last.data(), gradient.data(), live.has_value() ? live->data() : nullptr,
+                                factors.has_value() ? factors->data() : nullptr,
+                                static_cast<int64_t>(values.shape(0)), static_cast<int>(values.shape(1))};
             AdamSettings settings;
             settings.step = step, settings.rate = rate, settings.l2 = l2, settings.decay = decay;
-            settings.skip_zero_rows = skip_zero_rows;
+            settings.beta2 = beta2, settings.skip_zero_rows = skip_zero_rows;
             const nb::gil_scoped_release release;
             Engine::instance().run(Cancel(), [&](Pool& pool) {
                 adam_step(rows, settings, pool);
                 return true;
             });
         },
-        "values"_a, "first"_a, "second"_a, "average"_a, "counts"_a, "last"_a, "gradient"_a, "step"_a, "rate"_a, "l2"_a,
-        "decay"_a, "skip_zero_rows"_a);
+        "values"_a, "first"_a, "second"_a, "average"_a, "counts"_a, "last"_a, "gradient"_a, "live"_a.none(),
+        "factors"_a.none(),         "step"_a, "rate"_a, "l2"_a, "decay"_a, "beta2"_a, "skip_zero_rows"_a);
 }
 
 }  // namespace h3d

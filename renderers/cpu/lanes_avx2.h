@@ -106,6 +106,11 @@ inline void split(Lanes x, Lanes& mantissa, Lanes& exponent) {
     half(x.hi, mantissa.hi, exponent.hi);
 }
 
+inline Lanes load_anywhere(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store_anywhere(Lanes a, float* p) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
 inline void store_rounded(Lanes a, int32_t* p) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(a.lo));
     _mm256_store_si256(reinterpret_cast<__m256i*>(p + 8), _mm256_cvtps_epi32(a.hi));

@@ -56,6 +56,8 @@ inline void split(Lanes x, Lanes& mantissa, Lanes& exponent) {
 }
 
 // The same value rounded to the nearest integer, ties to even.
+inline Lanes load_anywhere(const float* p) { return _mm512_loadu_ps(p); }  // of any alignment
+inline void store_anywhere(Lanes a, float* p) { _mm512_storeu_ps(p, a.v); }
 inline void store_rounded(Lanes a, int32_t* p) { _mm512_store_si512(p, _mm512_cvtps_epi32(a.v)); }
 
 // A 16 x 16 matrix with rows and columns exchanged.

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 namespace h3d {
 
@@ -136,6 +137,12 @@ inline void split(Lanes x, Lanes& mantissa, Lanes& exponent) {
 }
 
 // The same value rounded to the nearest integer, ties to even; 0 where it is NaN or too large for that.
+inline Lanes load_anywhere(const float* p) {
+    Lanes a;
+    std::memcpy(a.q, p, sizeof(a.q));
+    return a;
+}
+inline void store_anywhere(Lanes a, float* p) { std::memcpy(p, a.q, sizeof(a.q)); }
 inline void store_rounded(Lanes a, int32_t* p) {
     for (int i = 0; i < kQuads; i++) {
         for (int j = 0; j < 4; j++) {

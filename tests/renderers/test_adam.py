@@ -1,4 +1,4 @@
-"""Proves the optimiser of fields: torch's Adam where every row moves, and the stated rules where rows are skipped."""
+"""Proves the optimiser: torch's Adam where every row moves, and the stated rules where rows are skipped, come or go."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from h3d.renderers.adam import BETA1, BETA2, AdamOptions, AdamRows, adam_step
 from h3d.renderers.backends import num_threads, set_num_threads
+from h3d.renderers.cuda import adam as torch_twin
 
 
 def gradients(steps: int, rows: int, features: int) -> torch.Tensor:
@@ -77,3 +78,88 @@ def test_all_arrays_survive_being_written_by_name():
     adam_step(rows, torch.ones(5, 2), step=1, options=AdamOptions())
     again = AdamRows.from_tensors("table", rows.tensors("table"))
     assert all(torch.equal(a, b) for a, b in zip(rows.tensors("x").values(), again.tensors("x").values(), strict=True))
+
+
+def test_rows_that_are_not_live_stand_still_whatever_their_gradient():
+    start = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    live = torch.tensor([True, False, True, True, False, True])
+    rows, alone = AdamRows.of(start), AdamRows.of(start[live])
+    for step, gradient in enumerate(gradients(5, 6, 3), start=1):
+        adam_step(rows, gradient, step=step, options=AdamOptions(), live=live)
+        adam_step(alone, gradient[live].clone(), step=step, options=AdamOptions())
+    still, untouched = rows.keep(~live), AdamRows.of(start[~live])
+    for name in ("values", "first", "second", "average", "counts", "last"):
+        assert torch.equal(getattr(rows.keep(live), name), getattr(alone, name))
+        assert torch.equal(getattr(still, name), getattr(untouched, name))
+
+
+def test_with_the_second_beta_of_gaussians_it_is_torchs_adam():
+    start = torch.randn(11, 4, generator=torch.Generator().manual_seed(0))
+    theirs = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([theirs], lr=1e-3, betas=(BETA1, 0.999), eps=1e-15)
+    ours = AdamRows.of(start, averaged=False)
+    for step, gradient in enumerate(gradients(20, 11, 4), start=1):
+        theirs.grad = gradient.clone()
+        optimiser.step()
+        adam_step(ours, gradient, step=step, options=AdamOptions(learning_rate=1e-3, beta2=0.999))
+    torch.testing.assert_close(ours.values, theirs.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_without_an_average_the_values_are_the_same_and_are_what_is_displayed():
+    start = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    plain, averaged = AdamRows.of(start, averaged=False), AdamRows.of(start)
+    for step, gradient in enumerate(gradients(4, 9, 2), start=1):
+        for rows in (plain, averaged):
+            adam_step(rows, gradient, step=step, options=AdamOptions())
+    assert torch.equal(plain.values, averaged.values) and torch.equal(plain.averaged(4, 0.95), plain.values)
+    again = AdamRows.from_tensors("means", plain.tensors("means"))
+    assert again.average.shape == (9, 0)
+
+
+def test_rows_that_come_and_go_take_their_moments_along():
+    rows = AdamRows.of(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)))
+    for step, gradient in enumerate(gradients(3, 4, 2), start=1):
+        adam_step(rows, gradient, step=step, options=AdamOptions())
+    turned = rows.keep(torch.tensor([2, 0])).append(torch.ones(1, 2))
+    assert torch.equal(turned.first[:2], rows.first[[2, 0]]) and turned.counts.tolist() == [3, 3, 0]
+    assert not bool(turned.second[2].any()) and torch.equal(turned.average[2], torch.ones(2))
+    rows.restart(torch.tensor([1]), torch.zeros(1, 2))
+    assert rows.counts.tolist() == [3, 0, 3, 3] and not bool(rows.first[1].any() or rows.values[1].any())
+    assert bool(rows.first[0].any())
+
+
+def test_the_twin_in_torch_follows_the_same_rules():
+    live = torch.tensor([True, True, False, True])
+    options, factors = AdamOptions(skip_zero_rows=True, beta2=0.999, l2=1e-3), torch.tensor([1.0, 0.05, 0.5])
+    for averaged in (True, False):
+        start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        ours, theirs = AdamRows.of(start, averaged=averaged), AdamRows.of(start, averaged=averaged)
+        for step, gradient in enumerate(gradients(6, 4, 3), start=1):
+            gradient[step % 4] = 0.0
+            adam_step(ours, gradient, step=step, options=options, live=live, factors=factors)
+            torch_twin.adam_step(theirs, gradient, step=step, options=options, live=live, factors=factors)
+        for name, array in ours.tensors("x").items():
+            torch.testing.assert_close(array, theirs.tensors("x")[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("live", [torch.ones(3, dtype=torch.bool), torch.ones(4)])
+def test_a_mask_of_another_size_or_type_is_refused(live: torch.Tensor):
+    with pytest.raises(ValueError, match="live"):
+        adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 2), step=1, options=AdamOptions(), live=live)
+
+
+def test_columns_may_be_learnt_at_rates_of_their_own():
+    start = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    both, slow = AdamRows.of(start), AdamRows.of(start[:, 2:].contiguous())
+    fast = AdamRows.of(start[:, :2].contiguous())
+    for step, gradient in enumerate(gradients(5, 9, 4), start=1):
+        adam_step(both, gradient, step=step, options=AdamOptions(), factors=torch.tensor([1.0, 1.0, 0.25, 0.25]))
+        adam_step(fast, gradient[:, :2], step=step, options=AdamOptions())
+        adam_step(slow, gradient[:, 2:], step=step, options=AdamOptions(learning_rate=0.25e-2))
+    torch.testing.assert_close(both.values, torch.cat([fast.values, slow.values], dim=1), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("factors", [torch.ones(3), torch.ones(2, dtype=torch.float64)])
+def test_factors_of_another_size_or_type_are_refused(factors: torch.Tensor):
+    with pytest.raises(ValueError, match="factors"):
+        adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 2), step=1, options=AdamOptions(), factors=factors)
