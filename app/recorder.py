@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from h3d.models import formats
+from h3d.models.gaussians import Gaussians
 from h3d.models.training import Judgement, Step, Task
 from h3d.models.training.checkpoints import progress_of
 
@@ -67,6 +69,9 @@ class Recorder:
 
     def leave(self, asset: Any, found: Judgement | None = None) -> None:
         """Leave what was learnt in the folder, and a picture of how it does."""
-        asset.save(self.folder.field)
+        if isinstance(asset, Gaussians):
+            formats.write(self.folder.splats, asset)
+        else:
+            asset.save(self.folder.field)
         if found is not None and found.picture is not None:
             self.folder.write_test_picture(found.picture)

@@ -4,7 +4,7 @@
     events.jsonl              starts, resumes and ends, one object a line, each with its step
     metrics.csv               step, seconds, loss, ...; rows with psnr and the like are evaluated
     checkpoint.safetensors    everything that going on needs
-    field.safetensors         what was trained
+    field.safetensors         what was trained, or gaussians.ply
     test.png                  how a part of it should look, and to the right of that how it does
 
 The two logs grow line by line and are cut back to the checkpoint when a killed run goes on; the others are replaced
@@ -42,6 +42,10 @@ class RunFolder:
     @property
     def field(self) -> Path:
         return self.path / "field.safetensors"
+
+    @property
+    def splats(self) -> Path:
+        return self.path / "gaussians.ply"
 
     @property
     def metrics(self) -> Path:

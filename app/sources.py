@@ -67,7 +67,7 @@ def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisatio
     try:
         data = Path(stored["data"])
         if not (data.exists() and folder.checkpoint.is_file()):
-            layer = workspace.open(folder.field)
+            layer = workspace.open(folder.splats if folder.splats.is_file() else folder.field)
             return Opened(f"{layer.name}: the run's data or checkpoint is gone, it cannot go on", layer=layer.key)
         task = open_task(data, stored["model"], stored["training"], progress=progress)
     except (KeyError, TypeError, json.JSONDecodeError) as error:

@@ -19,7 +19,7 @@ from .recorder import Recorder
 from .run_folder import RunFolder
 
 DEFAULT_STEPS = 5000
-SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras", "backend")
+SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras", "backend", "strategy", "cap")
 """Flags that are fields of a task's config, where it has them."""
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,10 @@ class TrainConfig:
     """Move the cameras of the photos as well, for poses that are not exact; slower."""
     backend: Literal["auto", "cpu", "cuda"] | None = None
     """Where a radiance field is trained, the CPU if not given; cuda needs torch with CUDA and Triton."""
+    strategy: Literal["default", "mcmc"] | None = None
+    """How Gaussians are added and removed: as 3DGS does (default), or as MCMC does."""
+    cap: int | None = None
+    """Gaussians at most."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
     resume: bool = False

@@ -10,12 +10,12 @@ import numpy as np
 import viser
 
 from h3d.app.homes import photo_camera
+from h3d.app.photos import PhotoTask
 from h3d.app.session import Session
 from h3d.app.workspace.comparing import CompareMode, PhotoShown
 from h3d.app.workspace.events import CompareChanged, Measured, Notice, RunChanged, SessionEvent, WorkspaceEvent
 from h3d.models.datasets import PosedImage, image
 from h3d.models.training.photo_rays import as_bytes
-from h3d.models.training.photos import PhotosTask
 from h3d.renderers.cameras import Camera, rotation_to_quat
 
 from .handles import note, on_choice, on_person, on_press, show
@@ -115,7 +115,7 @@ class DatasetPanel:
         if label in labels:
             self._go(labels.index(label))
 
-    def _task(self) -> PhotosTask | None:
+    def _task(self) -> PhotoTask | None:
         return None if self.run is None else self.session.photos.task(self.run)
 
     def _posed(self) -> PosedImage | None:
@@ -147,7 +147,7 @@ class DatasetPanel:
                 self._add_frustum(task, index)
         self.session.set_overlay("cameras", len(shown) > 0)
 
-    def _add_frustum(self, task: PhotosTask, index: int) -> None:
+    def _add_frustum(self, task: PhotoTask, index: int) -> None:
         posed = task.dataset.images[index]
         camera = self._placed(photo_camera(posed, posed.width / posed.height))
         handle = self.session.client.scene.add_camera_frustum(
@@ -177,7 +177,7 @@ class DatasetPanel:
         return replace(camera, camera_to_world=matrix)
 
 
-def _labels(task: PhotosTask) -> list[str]:
+def _labels(task: PhotoTask) -> list[str]:
     tests = set(task.dataset.test)
     return [f"{i}. {posed.path.name}{' (test)' if i in tests else ''}" for i, posed in enumerate(task.dataset.images)]
 

@@ -14,7 +14,14 @@ import torch
 from .errors import DAMAGED, FormatError
 
 SUFFIX = ".safetensors"
-DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8"}
+DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def write_safetensors(stream: BinaryIO, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:

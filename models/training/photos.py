@@ -33,6 +33,8 @@ class PhotosTask:
     config: HashGridTraining
     model: str = "hash_grid"
     metrics: tuple[str, ...] = ("psnr", "ssim")
+    lens: str = "own lens"
+    """Through which lens `judge_photo` compares."""
 
     @staticmethod
     def open(path: Path, settings: Mapping[str, Any]) -> PhotosTask:

@@ -15,11 +15,12 @@ from h3d.models import datasets, meshes, pictures, surface_scene
 
 from . import Progress, Task
 from .cache_task import RadianceCacheTask
+from .gaussians_task import GaussiansTask
 from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
 from .picture_task import ImageTask
 
-Model = Literal["hash_grid", "sdf", "image", "radiance_cache"]
+Model = Literal["gaussians", "hash_grid", "sdf", "image", "radiance_cache"]
 """Names that --model takes."""
 
 Open = Callable[[Path, Mapping[str, Any], Progress | None], Task[Any]]
@@ -42,7 +43,14 @@ def _at_once(opens: Callable[[Path, Mapping[str, Any]], Task[Any]]) -> Open:
     return lambda path, settings, progress: opens(path, settings)
 
 
+def _never(path: Path) -> bool:
+    """For what is learnt by name alone: photos without a model mean a radiance field."""
+    del path
+    return False
+
+
 KINDS: dict[Model, Kind] = {
+    "gaussians": Kind("3D Gaussians from posed photos", _at_once(GaussiansTask.open), _never),
     "hash_grid": Kind("a radiance field from posed photos", _at_once(PhotosTask.open), datasets.is_dataset),
     "sdf": Kind("a signed distance field from a mesh", _at_once(SignedDistanceTask.open), meshes.is_mesh),
     "image": Kind("an image field from a picture", ImageTask.open, pictures.is_picture),
