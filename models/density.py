@@ -73,6 +73,11 @@ class DefaultStrategy:
     cap_max: int = 1_000_000
     """Rows at most; the ones that pull most grow first."""
 
+    def __post_init__(self) -> None:
+        _check_positive(refine_every=self.refine_every, reset_every=self.reset_every)
+        if not 0.0 < self.prune_opacity < 0.5:
+            raise ValueError(f"prune_opacity: {self.prune_opacity}; must be above 0 and below 0.5")
+
     def after_step(self, state: TrainedGaussians, step: int, info: StepInfo, generator: torch.Generator) -> Change:
         """To be called after every step's update of the parameters."""
         if step >= self.refine_stop:
@@ -131,6 +136,11 @@ class McmcStrategy:
     """Rows that are fainter are relocated."""
     noise_rate: float = 5e5
     """Noise on places, times the learning rate of the means."""
+
+    def __post_init__(self) -> None:
+        _check_positive(refine_every=self.refine_every)
+        if not 0.0 < self.min_opacity < 1.0:
+            raise ValueError(f"min_opacity: {self.min_opacity}; must be above 0 and below 1")
 
     def after_step(self, state: TrainedGaussians, step: int, info: StepInfo, generator: torch.Generator) -> Change:
         """To be called after every step's update of the parameters."""
@@ -214,6 +224,12 @@ def add_noise(state: TrainedGaussians, amount: float, generator: torch.Generator
     inward = state.quats * state.quats.new_tensor([1.0, -1.0, -1.0, -1.0])
     moves = _turned(state.quats, state.scales.square() * _turned(inward, noise))
     state.means.add_(moves * faintness[:, None])
+
+
+def _check_positive(**steps: int) -> None:
+    for name, value in steps.items():
+        if value < 1:
+            raise ValueError(f"{name}: {value}; must be at least 1 step")
 
 
 def _at_most(mask: torch.Tensor, rank: torch.Tensor, count: int) -> torch.Tensor:  # [N] bool, [N] -> [N] bool

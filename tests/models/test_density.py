@@ -238,3 +238,18 @@ def test_the_same_seed_gives_the_same_rows_and_another_one_does_not(strategy: De
             strategy.after_step(state, step, replace(pulled(state, [0, 5, 7]), means_rate=1e-3), draw)
         means.append(state.means)
     assert torch.equal(means[0], means[1]) and not torch.equal(means[0], means[2])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "knobs", "sentence"),
+    [
+        (DefaultStrategy, {"refine_every": 0}, "refine_every: 0; must be at least 1 step"),
+        (DefaultStrategy, {"reset_every": -1}, "reset_every: -1; must be at least 1 step"),
+        (DefaultStrategy, {"prune_opacity": 0.5}, "prune_opacity: 0.5; must be above 0 and below 0.5"),
+        (McmcStrategy, {"refine_every": 0}, "refine_every: 0; must be at least 1 step"),
+        (McmcStrategy, {"min_opacity": 0.0}, "min_opacity: 0.0; must be above 0 and below 1"),
+    ],
+)
+def test_knobs_that_cannot_be_are_named(strategy: Any, knobs: dict[str, Any], sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        strategy(**knobs)
