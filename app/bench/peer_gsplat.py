@@ -17,6 +17,7 @@ import torch
 from h3d.models.gaussians import Gaussians
 from h3d.renderers import RasterOptions, SplatScene, rasterize_scenes
 from h3d.renderers.cameras import Camera
+from h3d.renderers.differentiable_gaussians import rasterize_for_training
 
 from . import scenes
 from .metrics import Effort, Metric, Skipped, best_of_blocks, in_turns, ratio, timed
@@ -51,6 +52,29 @@ def gsplat_torch(effort: Effort) -> Iterator[Metric]:
     ours_ms = best_of_blocks(lambda: (ours().stats or {})["project_ms"], effort)
     theirs_ms = 1e3 * best_of_blocks(lambda: timed(lambda: _project(reference, scene, camera)), effort)
     yield ratio("peers/gsplat_torch/projection_and_sh_speedup", theirs_ms / ours_ms)
+    yield from _learning(reference, scene, camera, effort)
+
+
+def _learning(reference: Any, scene: SplatScene, camera: Camera, effort: Effort) -> Iterator[Metric]:
+    """Speed-up of a frame with its gradients to all parameters, and how far the two gradients of the means differ."""
+    learnt = scene.mapped(lambda array: array.clone().requires_grad_())
+    rows = (learnt.means, learnt.quats, learnt.scales, learnt.opacities, learnt.sh)
+    viewmats, Ks = torch.from_numpy(camera.viewmat)[None], torch.from_numpy(camera.K)[None]
+    options = RasterOptions(depth=False)
+    gradient = torch.randn(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
+
+    def ours() -> tuple[torch.Tensor, ...]:
+        pictures = rasterize_for_training(*rows, viewmats, Ks, WIDTH, HEIGHT, options=options).pictures
+        return torch.autograd.grad(pictures.rgb[0], rows, gradient)
+
+    def theirs() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(_composite(*_project(reference, learnt, camera)), rows, gradient)
+
+    ours_means, theirs_means = ours()[0], theirs()[0]
+    difference = ((ours_means - theirs_means).norm() / theirs_means.norm()).item()
+    yield Metric("peers/gsplat_torch/gradient_difference", difference, "of 1", "lower", DIFFERENCE_TOLERANCE)
+    our_seconds, their_seconds = in_turns(ours, theirs, Effort(effort.blocks, min(effort.repeats, 2), 0, 0.0))
+    yield ratio("peers/gsplat_torch/forward_backward_speedup", their_seconds / our_seconds)
 
 
 def _case() -> tuple[Gaussians, Camera]:
