@@ -8,8 +8,9 @@ Source: Kerbl et al. 2023; learning rates as gsplat documents them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ import torch
 from h3d.models.datasets import Downscale, PosedImages, auto_downscale
 from h3d.models.density import DefaultStrategy, McmcStrategy, Strategy
 from h3d.models.gaussians import Gaussians
-from h3d.models.initial_gaussians import initial_gaussians, random_points
+from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
@@ -32,6 +33,8 @@ from .loop import Advance, Trainer, steps
 from .pinhole_photos import PinholePhoto, pinhole_photos
 
 FORMAT = "h3d gaussians training 1"
+MCMC_OPACITY, MCMC_SCALE = 0.5, 0.1
+"""What MCMC starts with: opaque and small, in shares of the usual width."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,11 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         """The rows before the first step: at the data set's points, else at random ones in its cube."""
         generator = torch.Generator().manual_seed(self.config.seed)
         points, colors = self._points(generator)
-        rows = initial_gaussians(points, colors, generator, self.config.sh_degree)
+        mcmc = self.config.strategy == "mcmc"
+        opacity = MCMC_OPACITY if mcmc else OPACITY
+        rows = initial_gaussians(points, colors, generator, self.config.sh_degree, opacity=opacity)
+        if mcmc:
+            rows = replace(rows, log_scales=rows.log_scales + math.log(MCMC_SCALE))
         return GaussiansState(TrainedGaussians.of(rows), generator, torch.zeros(0, dtype=torch.int64))
 
     def _points(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
