@@ -29,6 +29,8 @@ from h3d.app.workspace.folders import AllowedFolders
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import Workspace
+from h3d.models.gaussians import Gaussians
+from h3d.models.training.tasks import Model
 
 PATIENCE = 90.0
 
@@ -36,14 +38,14 @@ PATIENCE = 90.0
 class Program:
     """A viewer that learns from data, and a tab that looks at it."""
 
-    def __init__(self, folder: Path, data: Path) -> None:
+    def __init__(self, folder: Path, data: Path, model: Model | None = None) -> None:
         self.folder = folder
         self.workspace = Workspace(RecentScenes(folder / "state"))
         self.optimisation = Optimisation(self.workspace)
         self.replaced = 0
         self.shown: Picture | None = None  # the last one that `until` has met
         self.workspace.events.subscribe(self._count)
-        open_source(data, self.workspace, self.optimisation)
+        open_source(data, self.workspace, self.optimisation, model)
         self.guarded = start_guarded_server(port=0)
         folders = AllowedFolders.given([folder])
         self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
@@ -85,6 +87,13 @@ class Program:
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     made = Program(tmp_path, write_posed_ball(tmp_path / "ball"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def splatted(tmp_path: Path) -> Iterator[Program]:
+    made = Program(tmp_path, write_posed_ball(tmp_path / "ball", size=48), "gaussians")
     yield made
     made.close()
 
@@ -206,3 +215,21 @@ def test_a_scene_is_path_traced_with_and_without_its_cache_at_equal_time(traced:
     picture = traced.shown.pixels().astype(int)
     noise = [float(np.abs(np.diff(half, axis=1)).mean()) for half in (picture[:, :80], picture[:, 80:])]
     assert noise[0] < noise[1], "the cache's side is the less noisy one"
+
+
+def test_gaussians_train_while_they_are_looked_at_and_are_compared_with_a_photo(splatted: Program):
+    splatted.until(lambda: splatted.status.step > 60 and splatted.replaced > 3, "no pictures of the training came")
+    first = splatted.status.losses[0][1]
+    splatted.until(lambda: (splatted.status.loss or first) < 0.5 * first, "the loss did not fall")
+    splatted.picture(lambda pixels: contrast(pixels) > 15.0, "no ball is to be seen")
+    (layer,) = splatted.workspace.layers
+    assert isinstance(layer.asset, Gaussians) and "steps" in layer.asset.remark
+    splatted.tab.trigger_command("Training: hold or go on")
+    splatted.until(lambda: splatted.status.state == "paused", "the run was not held")
+    splatted.tab.set_gui("Photos/Compare", "side by side")
+
+    def told() -> bool:
+        texts = [control.text for control in list(splatted.tab.page.controls.values()) if control.kind == "Html"]
+        return any("PSNR" in text and "lens undone" in text for text in texts)
+
+    splatted.until(told, "it was not compared with the photo")
