@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from h3d.renderers.cameras import Camera
+from h3d.renderers.cameras import Camera, pixel_directions
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.fields import RenderedRays
 from h3d.renderers.hash_encoding import HashGridConfig, num_entries
@@ -186,12 +186,9 @@ class PathTracedScene:
 
 def camera_rays(camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:  # [H * W, 3], [H * W, 3]
     """Origins and unit directions through the centres of a camera's pixels, row by row."""
-    x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    across, down = (x - 0.5 * camera.width) / camera.focal, (y - 0.5 * camera.height) / camera.focal
-    local = np.stack([across, down, np.ones_like(across)], axis=-1).reshape(-1, 3)
-    local /= np.linalg.norm(local, axis=1, keepdims=True)
-    directions = (local @ camera.camera_to_world[:3, :3].T).astype(np.float32)
-    return torch.from_numpy(np.tile(camera.position.astype(np.float32), (len(local), 1))), torch.from_numpy(directions)
+    directions = pixel_directions(camera, (0, 0, camera.width, camera.height)).astype(np.float32)
+    origins = np.tile(camera.position.astype(np.float32), (len(directions), 1))
+    return torch.from_numpy(origins), torch.from_numpy(directions)
 
 
 def ray_numbers(directions: torch.Tensor) -> torch.Tensor:  # [R, 3] float32 -> [R] int32

@@ -89,13 +89,13 @@ class PhotoField:
         height, width = self._pixels.shape[:2]
         at = camera_to_pixels(self.posed, local[ahead]) / self.downscale - 0.5
         inside = ((at > -0.5) & (at < np.array([width, height]) - 0.5)).all(axis=1)
-        seen[ahead[inside]] = _bilinear(self._pixels, at[inside]) * np.float32(self.opacity)
+        seen[ahead[inside]] = bilinear(self._pixels, at[inside]) * np.float32(self.opacity)
         values = torch.from_numpy(seen)
         depth = torch.where(values[:, 3] > 0, NEAR, 0.0)
         return RenderedRays(values[:, :3], values[:, 3], depth, torch.zeros(rays, dtype=torch.int32))
 
 
-def _bilinear(pixels: np.ndarray, at: np.ndarray) -> np.ndarray:  # [h, w, C], [P, 2] x and y -> [P, C]
+def bilinear(pixels: np.ndarray, at: np.ndarray) -> np.ndarray:  # [h, w, C], [P, 2] x and y -> [P, C]
     """Between the centres of pixels; the border's go on beyond it."""
     low = np.floor(at).astype(np.int64)
     x, y = (at - low).astype(np.float32).T[..., None]

@@ -111,6 +111,22 @@ def orbit(
     return look_at(position, center, up, fov_y_radians=fov_y_radians, width=width, height=height)
 
 
+def pixel_directions(
+    camera: Camera, rect: tuple[int, int, int, int], shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:  # [h * w, 3] float64, unit, in the world
+    """Through the centres of pixels, row by row, or beside them by a shift in pixels.
+
+    `rect` is x0, y0, x1, y1 in pixels of the picture; x1 and y1 are one past the last.
+    """
+    x, y = np.arange(rect[0], rect[2]) + (0.5 + shift[0]), np.arange(rect[1], rect[3]) + (0.5 + shift[1])
+    local = np.empty((len(y), len(x), 3))
+    local[..., 0] = (x - 0.5 * camera.width) / camera.focal
+    local[..., 1] = ((y - 0.5 * camera.height) / camera.focal)[:, None]
+    local[..., 2] = 1.0
+    local /= np.linalg.norm(local, axis=-1, keepdims=True)
+    return local.reshape(-1, 3) @ camera.camera_to_world[:3, :3].T
+
+
 def quat_to_rotation(wxyz: np.ndarray) -> np.ndarray:  # [4] -> [3, 3]
     """Rotation matrix of a quaternion (normalised first)."""
     w, x, y, z = np.asarray(wxyz, np.float64) / np.linalg.norm(wxyz)

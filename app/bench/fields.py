@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from h3d.app.figures.field_parts import pixel_directions
 from h3d.app.guard import start_guarded_server
 from h3d.app.homes import photo_camera
 from h3d.app.session import Settings
@@ -29,6 +28,7 @@ from h3d.app.workspace.workspace import Workspace
 from h3d.models.field_view import FieldView
 from h3d.models.hash_grid import HashGridField
 from h3d.models.training.photos import PhotosTask
+from h3d.renderers.cameras import pixel_directions
 from h3d.renderers.fields import RenderedRays
 
 from .metrics import TIME_TOLERANCE, Effort, Metric, Skipped, best_of_blocks, milliseconds, quantile, timed

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from h3d.app.figures.field_parts import pixel_directions
 from h3d.app.figures.framing import frame_camera
 from h3d.app.workspace.scene import Layer
 from h3d.models.image_field import ImageField
 from h3d.models.training.picture_task import ImageTask
+from h3d.renderers.cameras import pixel_directions
 
 from .gigapixel import write_landscape
 from .metrics import MEMORY_TOLERANCE, Effort, Metric, Skipped, best_of_blocks, milliseconds, timed

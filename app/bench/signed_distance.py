@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from h3d.app.figures.field_parts import pixel_directions
 from h3d.app.figures.framing import frame_camera
 from h3d.app.workspace.scene import Layer
 from h3d.models.signed_distance import SignedDistanceField
 from h3d.models.training.mesh_task import SignedDistanceTask
+from h3d.renderers.cameras import pixel_directions
 
 from .metrics import Effort, Metric, Skipped, best_of_blocks, milliseconds, timed
 

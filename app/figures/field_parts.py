@@ -16,7 +16,7 @@ from h3d.models.field_view import Field, FieldView, Pixels
 from h3d.models.gaussians import Gaussians
 from h3d.models.path_traced import PathTracedScene
 from h3d.renderers import CancelFlag
-from h3d.renderers.cameras import Camera, quat_to_rotation
+from h3d.renderers.cameras import Camera, pixel_directions, quat_to_rotation
 from h3d.renderers.fields import RenderedRays
 
 from .display import Display
@@ -95,16 +95,3 @@ def _pixels(camera: Camera, turn: np.ndarray) -> Pixels:  # [3, 3]
     """How the picture's pixels lie among the rays, in the field's own axes."""
     x, y, z = (float(v) for v in camera.forward @ turn)
     return Pixels((x, y, z), 1.0 / camera.focal)
-
-
-def pixel_directions(
-    camera: Camera, rect: Rect, shift: tuple[float, float] = (0.0, 0.0)
-) -> np.ndarray:  # [h * w, 3] float64, unit, in the world
-    """Through the centres of a rectangle's pixels, row by row, or beside them by a shift in pixels."""
-    x, y = np.arange(rect[0], rect[2]) + (0.5 + shift[0]), np.arange(rect[1], rect[3]) + (0.5 + shift[1])
-    local = np.empty((len(y), len(x), 3))
-    local[..., 0] = (x - 0.5 * camera.width) / camera.focal
-    local[..., 1] = ((y - 0.5 * camera.height) / camera.focal)[:, None]
-    local[..., 2] = 1.0
-    local /= np.linalg.norm(local, axis=-1, keepdims=True)
-    return local.reshape(-1, 3) @ camera.camera_to_world[:3, :3].T

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from h3d.models.datasets import PosedImage, PosedImages, camera_to_pixels, image
+from h3d.models.photo_field import bilinear
 
 from .photo_rays import as_bytes, photos_to_hold
 
@@ -76,11 +77,5 @@ def _straightened(
     local = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], axis=-1)
     at = camera_to_pixels(posed, local.reshape(-1, 3)).reshape(height, width, 2) / downscale - 0.5
     known = ((at > -0.5) & (at < np.array([width, height]) - 0.5)).all(axis=-1)
-    at = np.clip(np.nan_to_num(at), 0.0, [width - 1, height - 1])
-    low = np.minimum(np.floor(at).astype(np.int64), [max(width - 2, 0), max(height - 2, 0)])
-    fx, fy = (at - low)[..., :1], (at - low)[..., 1:]
-    left, top = low[..., 0], low[..., 1]
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    upper = pixels[top, left] * (1 - fx) + pixels[top, right] * fx
-    lower = pixels[bottom, left] * (1 - fx) + pixels[bottom, right] * fx
-    return np.rint(upper * (1 - fy) + lower * fy).astype(np.uint8), np.asarray(known)
+    seen = bilinear(pixels.astype(np.float32), np.nan_to_num(at).reshape(-1, 2)).reshape(height, width, -1)
+    return np.rint(np.clip(seen, 0.0, 255.0)).astype(np.uint8), np.asarray(known)
