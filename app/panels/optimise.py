@@ -135,8 +135,9 @@ class OptimisePanel:
             self.refine.visible = False
             return
         show(self.session, self.run, _label(status))
-        self.refine.visible, self.refine.disabled = REFINE in status.settings, not live
-        show(self.session, self.refine, status.settings.get(REFINE, False))
+        self.refine.visible, self.refine.disabled = REFINE in status.knobs, not live
+        if REFINE in status.knobs:
+            show(self.session, self.refine, bool(status.knobs[REFINE].value))
         self.toggle.label = "Pause" if status.state == "running" else "Start" if status.step <= 1 else "Go on"
         self.facts.content = table(_facts(status))
         self._plot(status)

@@ -13,16 +13,17 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from h3d.models.training import Judgement, Step, Task
+from h3d.models.training.live import Setting
 
 from .events import LayersChanged, RunChanged, WorkspaceEvent
 from .frames_first import FramesFirst
-from .runs import Judged, LossCurve, Rate, RunState, RunStatus
+from .run import JUDGE_SECONDS, Run, RunRecorder
+from .runs import Judged, RunState, RunStatus
 from .scene import Home
 from .workspace import Workspace
 
@@ -31,68 +32,7 @@ logger = logging.getLogger(__name__)
 STATUS_SECONDS = 0.25  # between two events of a run that goes on
 SOONEST_SNAPSHOT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 0.2  # for pictures, between two steps
-JUDGE_SECONDS, JUDGE_SHARE = 4.0, 0.1
-
-
-class RunRecorder(Protocol):
-    """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
-
-    def event(self, step: int, name: str, **details: Any) -> None: ...
-
-    def record(self, step: Step[Any], found: Judgement | None = None) -> bool: ...
-
-    def save(self, step: Step[Any]) -> None: ...
-
-    def leave(self, asset: Any) -> None: ...
-
-
-class Run:
-    """One task under way. Only the optimisation thread touches it, but for `state` and `single`."""
-
-    def __init__(self, key: int, task: Task[Any], name: str, home: Home | None, resume: Path | None) -> None:
-        self.key, self.task, self.name, self.home = key, task, name, home
-        self.steps = task.train(resume=resume)
-        self.state: RunState = "paused"
-        self.single = 0  # steps to make although it is paused
-        self.layer: int | None = None
-        self.step: Step[Any] | None = None
-        self.curve = LossCurve()
-        self.judged: list[Judged] = []
-        self.judge_at = JUDGE_SECONDS  # of its own seconds
-        self.problem = ""
-        self.facts: Mapping[str, str] = {}
-        self.changes: list[tuple[int, dict[str, bool]]] = []  # of settings: after which step, and to what
-        self.rate = Rate()
-        self.recorder: RunRecorder | None = None
-        self.data: Path | None = None
-        self.shown_at, self.told_at = 0.0, 0.0
-        self.shown_step = -1
-
-    @property
-    def wants_step(self) -> bool:
-        return self.state == "running" or (self.state == "paused" and self.single > 0)
-
-    def status(self) -> RunStatus:
-        step = self.step
-        kept = self.recorder is not None
-        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=self.problem)
-        if step is None:
-            return base
-        rate, share = self.rate.read()
-        return replace(
-            base,
-            step=step.step,
-            seconds=step.seconds,
-            steps_per_second=rate,
-            wall_share=share,
-            loss=step.loss,
-            rays=step.rays,
-            samples=step.samples,
-            losses=tuple(self.curve.points),
-            judged=tuple(self.judged),
-            settings=step.live.settings,
-            facts=self.facts,
-        )
+JUDGE_SHARE = 0.1
 
 
 class Optimisation:
@@ -157,8 +97,8 @@ class Optimisation:
             run.single += 1
             self._wake.notify_all()
 
-    def change(self, key: int, name: str, value: bool) -> None:
-        """Set one of a run's `settings` from its next step on. Nothing happens where it has no such setting.
+    def change(self, key: int, name: str, value: Setting) -> None:
+        """Turn one of a run's knobs from its next step on. Nothing happens where it has no such knob.
 
         Raises:
             ValueError: the run has ended.
@@ -244,7 +184,7 @@ class Optimisation:
         if run.recorder is not None:
             self._write(run, lambda recorder, step: recorder.record(step, found))
         if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
-            run.facts = run.step.live.facts()
+            run.look()
             self._tell(run)
 
     def _show(self, run: Run) -> None:
@@ -296,13 +236,18 @@ class Optimisation:
         run.state, run.problem = "failed", str(error) or type(error).__name__
         self._tell(run)
 
-    def _change(self, run: Run, name: str, value: bool) -> None:
+    def _change(self, run: Run, name: str, value: Setting) -> None:
         step = run.step
-        if step is None or step.live.settings.get(name, value) == value:
+        run.look()
+        if step is None or name not in run.knobs or run.knobs[name].value == value:
             return
-        step.live.change(name, value)
-        run.facts = step.live.facts()
-        run.step = replace(step, live=replace(step.live, settings={**step.live.settings, name: value}))
+        try:
+            step.live.change(name, value)
+        except ValueError as error:
+            run.problem = f"not changed: {error}"
+            self._tell(run)
+            return
+        run.look()
         run.changes.append((step.step, {name: value}))
         self._write(run, lambda recorder, step: recorder.event(step.step, "change", **{name: value}))
         self._write(run, lambda recorder, step: recorder.save(step))  # One that is killed goes on with it.

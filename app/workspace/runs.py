@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from h3d.models.training.live import Knob, Setting
+
 RunState = Literal["running", "paused", "stopped", "failed"]
 
 
@@ -40,9 +42,16 @@ class RunStatus:
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
-    settings: Mapping[str, bool] = field(default_factory=dict)  # that may change while it goes on, as they are now
+    knobs: Mapping[str, Knob] = field(
+        default_factory=dict
+    )  # settings that may change, as they are now
     facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
     problem: str = ""  # why it failed, or what cannot be measured
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """What the knobs are at."""
+        return {name: knob.value for name, knob in self.knobs.items()}
 
 
 class LossCurve:

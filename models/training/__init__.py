@@ -7,13 +7,15 @@ needs of one primitive is a `Task`; `tasks` finds the one for a path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from h3d.renderers.cancel import CancelFlag
+
+from .live import FIXED, Live
 
 Asset = TypeVar("Asset")
 
@@ -29,23 +31,6 @@ METRIC_TEXTS: dict[str, str] = {
 
 Progress = Callable[[str], None]
 """Told in a few words how far something is."""
-
-
-def _fixed(name: str, value: Any) -> None:
-    raise KeyError(f"{name}: it cannot be changed while this is trained")
-
-
-@dataclass(frozen=True)
-class Live:
-    """What can be changed and asked of a run between two steps."""
-
-    settings: Mapping[str, bool] = field(default_factory=dict)  # of the config, those that may change: as they are now
-    change: Callable[[str, Any], None] = _fixed  # sets one of `settings` from the next step on; KeyError for others
-    facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
-
-
-FIXED = Live()
-"""Of runs that leave nothing to change."""
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ from h3d.renderers.frequency_encoding import FrequencyConfig
 from h3d.renderers.hash_encoding import HashGridConfig, per_level_scale
 from h3d.renderers.mlp import initial_weights, mlp
 
-from . import Live, Step
+from . import Step
 from . import occupancy as occupancy_grid
 from .camera_refinement import CameraRefinement, corrected, sampled_along
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
+from .live import Knob, Live, Setting
 from .loop import Advance, Trainer, steps
 from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
@@ -196,19 +197,19 @@ class FieldTrainer(Trainer[TrainingState, HashGridField]):
 
     def live(self, state: TrainingState) -> Live:
         """Cameras are refined, or not, from any step on."""
-        return Live({REFINE: state.refining}, partial(self.change, state), partial(self.facts, state))
+        return Live(lambda: {REFINE: Knob(state.refining)}, partial(self.change, state), partial(self.facts, state))
 
     def save(self, path: Path, state: TrainingState) -> None:
         """Writes all of the state, whole or not at all."""
         save_state(path, self.config, state)
 
-    def change(self, state: TrainingState, name: str, value: bool) -> None:
+    def change(self, state: TrainingState, name: str, value: Setting) -> None:
         """Set what may be set between two steps. Raises: KeyError for all but `REFINE`."""
         if name != REFINE:
             raise KeyError(f"{name}: it cannot be changed while a field is trained")
         if value and state.cameras is None:
             state.cameras = CameraRefinement.of(len(self.photos.sizes)).to(self.device)
-        state.refining = value
+        state.refining = bool(value)
 
     def facts(self, state: TrainingState) -> dict[str, str]:
         """How far cameras have moved."""

@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 from h3d.renderers.threads import one_torch_thread
 
-from . import FIXED, Asset, Live, Step
+from . import Asset, Step
+from .live import FIXED, Live
 
 
 class RunState(Protocol):

@@ -17,7 +17,8 @@ from h3d.app.workspace.frames_first import FramesFirst
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.runs import LossCurve
 from h3d.app.workspace.workspace import Workspace
-from h3d.models.training import Judgement, Live, Step
+from h3d.models.training import Judgement, Step
+from h3d.models.training.live import Knob, Live, Setting
 
 PATIENCE = 30.0
 
@@ -54,14 +55,14 @@ class Growing:
                 lambda radius=radius: BallField(radius),
                 _no_checkpoint,
                 live=Live(
-                    {"bold": self.bold},
+                    lambda: {"bold": Knob(self.bold)},
                     self._change,
                     lambda step=step: {"bold since": f"{len(self.changed_at)} changes, at {step}"},
                 ),
             )
 
-    def _change(self, name: str, value: bool) -> None:
-        assert name == "bold"
+    def _change(self, name: str, value: Setting) -> None:
+        assert name == "bold" and isinstance(value, bool)
         self.bold = value
         self.changed_at.append(self.made[-1])
 

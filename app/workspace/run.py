@@ -1,0 +1,83 @@
+"""One run of the program: what it learns, how far it is, and where it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from h3d.models.training import Judgement, Step, Task
+from h3d.models.training.live import Knob, Setting
+
+from .runs import Judged, LossCurve, Rate, RunState, RunStatus
+from .scene import Home
+
+JUDGE_SECONDS = 4.0
+
+
+class RunRecorder(Protocol):
+    """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
+
+    def event(self, step: int, name: str, **details: Any) -> None: ...
+
+    def record(self, step: Step[Any], found: Judgement | None = None) -> bool: ...
+
+    def save(self, step: Step[Any]) -> None: ...
+
+    def leave(self, asset: Any) -> None: ...
+
+
+class Run:
+    """One task under way. Only the optimisation thread touches it, but for `state` and `single`."""
+
+    def __init__(self, key: int, task: Task[Any], name: str, home: Home | None, resume: Path | None) -> None:
+        self.key, self.task, self.name, self.home = key, task, name, home
+        self.steps = task.train(resume=resume)
+        self.state: RunState = "paused"
+        self.single = 0  # steps to make although it is paused
+        self.layer: int | None = None
+        self.step: Step[Any] | None = None
+        self.curve = LossCurve()
+        self.judged: list[Judged] = []
+        self.judge_at = JUDGE_SECONDS  # of its own seconds
+        self.problem = ""
+        self.knobs: Mapping[str, Knob] = {}
+        self.facts: Mapping[str, str] = {}
+        self.changes: list[tuple[int, dict[str, Setting]]] = []  # of settings: after which step, and to what
+        self.rate = Rate()
+        self.recorder: RunRecorder | None = None
+        self.data: Path | None = None
+        self.shown_at, self.told_at = 0.0, 0.0
+        self.shown_step = -1
+
+    @property
+    def wants_step(self) -> bool:
+        return self.state == "running" or (self.state == "paused" and self.single > 0)
+
+    def look(self) -> None:
+        """Read what the trainer tells between two steps."""
+        if self.step is not None:
+            self.knobs, self.facts = self.step.live.knobs(), self.step.live.facts()
+
+    def status(self) -> RunStatus:
+        step = self.step
+        kept = self.recorder is not None
+        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=self.problem)
+        if step is None:
+            return base
+        rate, share = self.rate.read()
+        return replace(
+            base,
+            step=step.step,
+            seconds=step.seconds,
+            steps_per_second=rate,
+            wall_share=share,
+            loss=step.loss,
+            rays=step.rays,
+            samples=step.samples,
+            losses=tuple(self.curve.points),
+            judged=tuple(self.judged),
+            knobs=self.knobs,
+            facts=self.facts,
+        )
