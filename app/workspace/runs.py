@@ -42,9 +42,7 @@ class RunStatus:
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
-    knobs: Mapping[str, Knob] = field(
-        default_factory=dict
-    )  # settings that may change, as they are now
+    knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now
     facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
     problem: str = ""  # why it failed, or what cannot be measured
 
