@@ -8,6 +8,7 @@ al. 2024, "AbsGS" (the same of absolute values).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 import torch
 
@@ -49,16 +50,17 @@ def rasterize_for_training(
     options: RasterOptions = PLAIN,
     cancel: CancelFlag | None = None,
 ) -> TrainingPictures:
-    """Pictures whose gradients reach every argument above but `Ks`; float32 on the CPU.
+    """Pictures whose gradients reach every argument above but `Ks`; float32, worked out where the rows lie.
 
     Rows that were not drawn (culled, too faint, with a NaN) get zeros. Gradients take cuts as they fell: alpha below
     1/255, finished pixels, the clamps of alpha, colour and opacity; so they are exact between the cuts and blind across
-    them. The same bits at every number of threads. Parameters must not be changed in place before `backward()`.
+    them. The same bits at every number of threads of the CPU. Parameters must not be changed in place before
+    `backward()`.
 
     Raises:
-        ValueError: an argument has a wrong shape, type or range; the sentence says which.
+        ValueError: an argument has a wrong shape, type, device or range; the sentence says which.
         Cancelled: `cancel` was set before it was done; `backward()` raises it too.
-        RuntimeError: the kernels do not work on this machine; the sentence says why.
+        RuntimeError: the backend does not work on this machine; the sentence says why.
     """
     rows = {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "sh": sh}
     if features is not None:
@@ -67,9 +69,10 @@ def rasterize_for_training(
     viewmats, Ks = checked_cameras(viewmats, Ks, width, height)
     options = checked_options(options, width, height)
     _check_learnable(options)
-    backends.choose("cpu")
-    from .cpu import differentiable_gaussians as twin
-
+    backend = backends.for_device(options.backend, means.device)
+    if backend == "cuda":
+        backends.choose("cuda")  # gsplat, too, must work.
+    twin = import_module(f"h3d.renderers.{backend}.differentiable_gaussians")
     return twin.rasterize_for_training(rows, viewmats, Ks, width, height, options=options, cancel=cancel)
 
 
@@ -79,10 +82,11 @@ def _check_rows(rows: dict[str, torch.Tensor]) -> None:
     sizes: dict[str, int] = {}
     for name, value in rows.items():
         check(value, rules[name], name, sizes)
-        if value.dtype != torch.float32 or value.device.type != "cpu":
-            raise ValueError(
-                f"{name}: it is {value.dtype} on {value.device}; gradients are worked out in torch.float32 on cpu"
-            )
+        if value.dtype != torch.float32:
+            raise ValueError(f"{name}: it is {value.dtype}; gradients are worked out in torch.float32")
+        if value.device != rows["means"].device:
+            where = rows["means"].device
+            raise ValueError(f"{name}: it is on {value.device}, means are on {where}; must be on one device")
     degree_of(sizes["K"])
     if sizes["N"] >= 2**31:
         raise ValueError(f"means: {sizes['N']} Gaussians; must be fewer than 2^31")
@@ -94,5 +98,3 @@ def _check_learnable(options: RasterOptions) -> None:
         wanted, value = getattr(plain, name), getattr(options, name)
         if value != wanted:
             raise ValueError(f"{name}: {value}; pictures to learn from have {wanted}, use rasterize_gaussians for it")
-    if options.backend == "cuda":
-        raise ValueError("backend: cuda; gradients are worked out on the cpu, use auto or cpu")

@@ -319,11 +319,11 @@ def test_changing_a_parameter_before_backward_is_refused():
     [
         ({"means": torch.zeros(60, 2)}, {}, r"means: its shape is \[60, 2\]; it must be \[N, 3\]"),
         ({"sh": torch.zeros(60, 5, 3)}, {}, "sh: 5 bases"),
-        ({"quats": torch.zeros(60, 4).double()}, {}, "quats: it is torch.float64 on cpu; gradients are worked out in"),
+        ({"quats": torch.zeros(60, 4).double()}, {}, "quats: it is torch.float64; gradients are worked out in"),
+        ({"scales": torch.zeros(60, 3, device="meta")}, {}, "scales: it is on meta, means are on cpu"),
         ({}, {"shape": "rings"}, "shape: rings; pictures to learn from have splats, use rasterize_gaussians"),
         ({}, {"rgb_dtype": "uint8"}, "rgb_dtype: uint8; pictures to learn from have float32"),
         ({}, {"contributions": True}, "contributions: True; pictures to learn from have False"),
-        ({}, {"backend": "cuda"}, "backend: cuda; gradients are worked out on the cpu"),
         ({}, {"rect": (0, 0, 60, 3)}, "rect: "),
     ],
 )

@@ -5,49 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci, _spherical_harmonics
+from gsplat_functions import rasterization, spherical_harmonics
 from rasterizer_reference import random_scene
 
 from h3d.renderers import RasterOptions, SplatScene, rasterize_scenes
 from h3d.renderers.cameras import Camera, look_at
 from h3d.renderers.differentiable_gaussians import rasterize_for_training
+from h3d.renderers.harmonics import degree_of
 
 
 def gsplat_picture(scene: SplatScene, view: Camera, options: RasterOptions) -> tuple[torch.Tensor, torch.Tensor]:
-    """rgb [H, W, 3] and expected depth [H, W]: gsplat's projection and SH, then plain blending in depth order."""
-    covars, _ = _quat_scale_to_covar_preci(scene.quats, scene.scales, compute_preci=False)
-    assert covars is not None
+    """rgb [H, W, 3] and expected depth [H, W] by gsplat's own functions."""
     viewmat, K = torch.from_numpy(view.viewmat).float(), torch.from_numpy(view.K).float()
-    radii, means2d, depths, conics, compensations = _fully_fused_projection(
-        scene.means,
-        covars,
-        viewmat[None],
-        K[None],
-        view.width,
-        view.height,
-        eps2d=options.eps2d,
+    directions = scene.means - torch.linalg.inv(viewmat)[:3, 3]
+    colors = (spherical_harmonics(degree_of(scene.sh.shape[1]), directions, scene.sh) + 0.5).clamp_min(0)
+    picture, _, _ = rasterization(
+        *(scene.means, scene.quats, scene.scales, scene.opacities, colors[None], viewmat[None], K[None]),
+        *(view.width, view.height),
         near_plane=options.near_plane,
         far_plane=options.far_plane,
-        calc_compensations=options.antialiased,
+        eps2d=options.eps2d,
+        packed=False,
+        render_mode="RGB+ED",
+        rasterize_mode="antialiased" if options.antialiased else "classic",
     )
-    directions = scene.means - torch.linalg.inv(viewmat)[:3, 3]
-    degree = int(scene.sh.shape[1] ** 0.5) - 1
-    colors = (_spherical_harmonics(degree, directions, scene.sh) + 0.5).clamp_min(0)
-    opacities = scene.opacities if compensations is None else scene.opacities * compensations[0]
-    y, x = torch.meshgrid(torch.arange(view.height) + 0.5, torch.arange(view.width) + 0.5, indexing="ij")
-    T, rgb, depth = torch.ones_like(x), torch.zeros(*x.shape, 3), torch.zeros_like(x)
-    running = torch.ones_like(x, dtype=torch.bool)
-    for i in torch.argsort(depths[0]).tolist():
-        if not (radii[0, i] > 0).all():
-            continue
-        dx, dy = x - means2d[0, i, 0], y - means2d[0, i, 1]
-        a, b, c = conics[0, i]
-        alpha = (opacities[i] * torch.exp(-0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy)).clamp_max(0.999)
-        alpha = torch.where(running & (alpha >= 1 / 255), alpha, 0.0)
-        running = running & (T * (1 - alpha) > 1e-4)
-        weight = torch.where(running, alpha * T, 0.0)
-        rgb, depth, T = rgb + weight[..., None] * colors[i], depth + weight * depths[0, i], T - weight
-    return rgb, depth / (1 - T).clamp_min(1e-10)
+    return picture[0, ..., :3], picture[0, ..., 3]
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
