@@ -9,11 +9,13 @@ Defaults are those that gsplat documents. Sources: Kerbl et al. 2023, section 5 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
+from typing import Annotated
 
 import torch
 
+from .knobs import Setting, Turn
 from .trained_gaussians import Rows, StepInfo, TrainedGaussians
 
 SPLIT_SHRINK = 1.6
@@ -23,6 +25,10 @@ GROWTH = 1.05
 """Of the count, from one refinement of MCMC to the next."""
 NOISE_SHARPNESS, NOISE_OPACITY = 100.0, 0.005
 """Noise fades out above this opacity, so sharply."""
+
+DENSITY = "density"
+Steps = Annotated[int, Turn(DENSITY, 0, 1_000_000)]
+Interval = Annotated[int, Turn(DENSITY, 1, 100_000)]
 
 
 @dataclass(frozen=True)
@@ -39,36 +45,46 @@ class Change:
     def __bool__(self) -> bool:
         return self != Change()
 
+    @property
+    def noted(self) -> dict[str, Setting]:
+        """What it did, without what it did not."""
+        done = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in done.items() if value}
+
 
 @dataclass(frozen=True)
 class DefaultStrategy:
     """3DGS: clones and splits rows that still pull, prunes faint and huge ones, lowers opacities now and then."""
 
-    refine_start: int = 500
-    refine_stop: int = 15_000
-    refine_every: int = 100
-    absgrad: bool = False
+    refine_start: Steps = 500
+    """Step after which rows are cloned, split and pruned."""
+    refine_stop: Steps = 15_000
+    """Step at which that ends."""
+    refine_every: Interval = 100
+    """Steps from one refinement to the next."""
+    absgrad: Annotated[bool, Turn(DENSITY)] = False
     """Whether gradients are sums of absolute values over pixels, which do not cancel out."""
-    grow_grad2d: float = 2e-4
+    grow_grad2d: Annotated[float, Turn(DENSITY, 1e-5, 1e-2, logarithmic=True)] = 2e-4
     """Mean gradient on the picture above which a row grows."""
-    grow_absgrad2d: float = 8e-4
+    grow_absgrad2d: Annotated[float, Turn(DENSITY, 1e-5, 1e-2, logarithmic=True)] = 8e-4
     """The same for absgrad."""
-    grow_scale3d: float = 0.01
+    grow_scale3d: Annotated[float, Turn(DENSITY, 1e-4, 1.0, logarithmic=True)] = 0.01
     """Share of the scene's extent up to which a row is cloned; wider ones are split."""
-    grow_scale2d: float = 0.05
+    grow_scale2d: Annotated[float, Turn(DENSITY, 0.0, 1.0)] = 0.05
     """Share of the picture's longest side above which a row is split, until `scale2d_stop`."""
-    prune_opacity: float = 0.005
-    prune_scale3d: float = 0.1
+    prune_opacity: Annotated[float, Turn(DENSITY, 1e-4, 0.1, logarithmic=True)] = 0.005
+    """Opacity below which a row is pruned."""
+    prune_scale3d: Annotated[float, Turn(DENSITY, 1e-3, 10.0, logarithmic=True)] = 0.1
     """Share of the scene's extent above which a row is pruned, once opacities were reset."""
-    prune_scale2d: float = 0.15
+    prune_scale2d: Annotated[float, Turn(DENSITY, 0.0, 1.0)] = 0.15
     """Share of the picture's longest side above which a row is pruned, until `scale2d_stop`."""
-    scale2d_stop: int = 0
+    scale2d_stop: Steps = 0
     """Step until which sizes on pictures count; 0 = never."""
-    reset_every: int = 3000
+    reset_every: Interval = 3000
     """Steps after which opacities are lowered to twice `prune_opacity`."""
     pause_after_reset: int = 0
     """Steps without refinement after a reset; the number of photos is a good choice."""
-    revised_opacity: bool = False
+    revised_opacity: Annotated[bool, Turn(DENSITY)] = False
     """Whether halves of a split are as opaque together as it was."""
     cap_max: int = 1_000_000
     """Rows at most; the ones that pull most grow first."""
@@ -129,12 +145,15 @@ class McmcStrategy:
 
     cap_max: int = 1_000_000
     """Rows that the run grows to."""
-    refine_start: int = 500
-    refine_stop: int = 25_000
-    refine_every: int = 100
-    min_opacity: float = 0.005
+    refine_start: Steps = 500
+    """Step after which rows are relocated and added."""
+    refine_stop: Steps = 25_000
+    """Step at which that ends."""
+    refine_every: Interval = 100
+    """Steps from one refinement to the next."""
+    min_opacity: Annotated[float, Turn(DENSITY, 1e-4, 0.5, logarithmic=True)] = 0.005
     """Rows that are fainter are relocated."""
-    noise_rate: float = 5e5
+    noise_rate: Annotated[float, Turn(DENSITY, 1e3, 1e7, logarithmic=True)] = 5e5
     """Noise on places, times the learning rate of the means."""
 
     def __post_init__(self) -> None:

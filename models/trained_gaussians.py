@@ -200,6 +200,10 @@ class TrainedGaussians:
             getattr(self, column)[rows] = 0
         return ids
 
+    def widen(self, group: str, width: int) -> None:
+        """Gives each row of a group more numbers, up to `width`: zeros that were not learnt yet."""
+        self.groups[group] = self.groups[group].widen(width)
+
     def find(self, ids: torch.Tensor) -> torch.Tensor:  # [M] -> [M]
         """Where the rows with these ids are now; -1 for those that have gone."""
         if len(self) == 0:

@@ -9,7 +9,7 @@ Source: Kingma and Ba 2015; Mueller et al. 2022, section 4; betas and epsilon ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 
 import torch
@@ -68,6 +68,15 @@ class AdamRows:
             field.name: torch.cat([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)
         }
         return AdamRows(**joined)
+
+    def widen(self, width: int) -> AdamRows:
+        """These rows with F numbers each up to `width`: zeros at the end, of no gradient so far."""
+        more = width - self.values.shape[1]
+        if more <= 0:
+            return self
+        wide = {name: torch.nn.functional.pad(getattr(self, name), (0, more)) for name in ("values", "first", "second")}
+        average = torch.nn.functional.pad(self.average, (0, more)) if self.average.shape[1] > 0 else self.average
+        return replace(self, average=average, **wide)
 
     def restart(self, rows: torch.Tensor, values: torch.Tensor) -> None:  # [M] indices or [N] mask, [M, F]
         """Puts `values` into `rows`, in place, as before their first step."""

@@ -7,12 +7,13 @@ needs of one primitive is a `Task`; `tasks` finds the one for a path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from h3d.models.knobs import Setting
 from h3d.renderers.cancel import CancelFlag
 
 from .live import FIXED, Live
@@ -45,6 +46,9 @@ class Step(Generic[Asset]):
     snapshot: Callable[[], Asset]  # an immutable copy of what is being trained, as it is displayed
     checkpoint: Callable[[Path], None]  # writes all that a resumed run needs, whole or not at all
     live: Live = FIXED
+    count: int = 0  # of the primitives that are learnt; 0 where it is a field
+    noted: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    """What the trainer did besides, by the names of events: a line of the log each."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from h3d.models.field_view import FieldView
+from h3d.models.knobs import known_settings
 from h3d.models.light import code_of
 from h3d.models.path_traced import PathTracedScene, camera_rays
 from h3d.models.surface_scene import SurfaceScene, read_scene
@@ -51,8 +52,6 @@ class RadianceCacheTask:
     @staticmethod
     def open(path: Path, settings: Mapping[str, Any]) -> RadianceCacheTask:
         """The task of a scene file; `settings` are fields of `CacheTraining`. Raises: FormatError, OSError."""
-        from .tasks import known_settings
-
         config = CacheTraining(**known_settings(CacheTraining, settings))
         return RadianceCacheTask(read_scene(path), path.name, config)
 

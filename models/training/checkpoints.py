@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from h3d.models.formats.atomic import replacing
 from h3d.models.formats.errors import DAMAGED, FormatError
 from h3d.models.formats.tensors import read_header, read_safetensors, write_safetensors
+from h3d.models.knobs import known_settings
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,23 @@ def load_checkpoint(path: Path, kind: str, config: Any) -> tuple[dict[str, Any],
         FormatError: it is damaged, of another kind, or of another configuration.
     """
     header, tensors = read_safetensors(path, kind)
-    changed = {name for name, value in asdict(config).items() if header.get("config", {}).get(name) != value}
+    began = config_in(path, header, "config", type(config))
+    changed = {name for name, value in asdict(config).items() if asdict(began)[name] != value}
     if changed:
         raise FormatError(path, "config", f"{', '.join(sorted(changed))} differ from the run's", "start a new run")
     return header, tensors
+
+
+def config_in(path: Path, header: Mapping[str, Any], name: str, kind: type[Config]) -> Config:
+    """A config that a header holds; fields that are newer than the file are as by default, as they were then.
+
+    Raises:
+        FormatError: it is not of this kind.
+    """
+    try:
+        return kind(**known_settings(kind, header[name]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: Exception) -> FormatError:

@@ -14,6 +14,7 @@ import torch
 from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
 from h3d.models.gaussians import Gaussians
+from h3d.models.knobs import known_settings
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.gaussians import RasterOptions, rasterize_gaussians
 
@@ -39,8 +40,6 @@ class GaussiansTask:
     @staticmethod
     def open(path: Path, settings: Mapping[str, Any]) -> GaussiansTask:
         """The task of a data set; `settings` are fields of `GaussiansTraining`. Raises: DatasetError."""
-        from .tasks import known_settings
-
         dataset = datasets.read(path)
         config = GaussiansTraining(**known_settings(GaussiansTraining, settings))
         # What "auto" means is settled here: a run that goes on has photos of the same size.

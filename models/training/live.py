@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-Setting = bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A setting that may change while a run goes on, and how a person may turn it. The config says what it means."""
-
-    value: Setting  # as it is now
-    low: float = 0.0
-    high: float = 1.0
-    logarithmic: bool = False  # values are compared by their ratio
-    choices: tuple[str, ...] = ()  # of a text
+from h3d.models.knobs import Knob, Setting
 
 
 def _fixed(name: str, value: Setting) -> None:

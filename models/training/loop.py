@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from h3d.models.knobs import Setting
 from h3d.renderers.threads import one_torch_thread
 
 from . import Asset, Step
@@ -35,6 +36,8 @@ class Advance:
     loss: float
     samples: int  # that a gradient went through
     rays: int = 0
+    count: int = 0  # of the primitives that are learnt
+    noted: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)  # see `Step`
 
 
 class Trainer(ABC, Generic[State, Asset]):
@@ -81,4 +84,6 @@ def steps(trainer: Trainer[State, Asset], state: State) -> Iterator[Step[Asset]]
             snapshot=lambda: trainer.snapshot(state),
             checkpoint=lambda path: trainer.save(path, state),
             live=trainer.live(state),
+            count=done.count,
+            noted=done.noted,
         )

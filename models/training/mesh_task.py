@@ -14,6 +14,7 @@ import torch
 
 from h3d.models import meshes
 from h3d.models.formats.errors import FormatError
+from h3d.models.knobs import known_settings
 from h3d.models.meshes import NoInside
 from h3d.models.signed_distance import SignedDistanceField
 from h3d.renderers.cameras import Camera, look_at
@@ -59,8 +60,6 @@ class SignedDistanceTask:
         Raises:
             FormatError: the file is no mesh, is damaged, or the mesh has no inside.
         """
-        from .tasks import known_settings
-
         mesh = meshes.read(path).welded()
         unit = UnitMesh.of(mesh, path.name)
         task = SignedDistanceTask(unit, SignedDistanceTraining(**known_settings(SignedDistanceTraining, settings)))

@@ -14,6 +14,7 @@ from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
 from h3d.models.hash_grid import HashGridField
 from h3d.models.hash_grid_view import rays_to_ngp
+from h3d.models.knobs import known_settings
 from h3d.renderers.backends import field_device
 from h3d.renderers.cancel import CancelFlag
 
@@ -44,8 +45,6 @@ class PhotosTask:
             DatasetError: the data set is damaged.
             RuntimeError: the backend does not work on this machine; the sentence says why.
         """
-        from .tasks import known_settings
-
         dataset = datasets.read(path)
         config = HashGridTraining(**known_settings(HashGridTraining, settings))
         # What "auto" means is settled here: a run that goes on has photos of the same size, and the same backend.

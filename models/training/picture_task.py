@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from h3d.models.image_field import ImageField
+from h3d.models.knobs import known_settings
 from h3d.models.light import code_of
 from h3d.models.pictures import PixelSource, TiledPicture, open_picture
 from h3d.models.pictures.source import as_floats, pyramid
@@ -47,8 +48,6 @@ class ImageTask:
             FormatError: it is no picture, or it is damaged.
             OSError: the tiles cannot be written.
         """
-        from .tasks import known_settings
-
         if path.is_dir():
             raise ValueError(f"{path}: it is a folder; an image field is learnt from one picture file")
         config = ImageTraining(**known_settings(ImageTraining, settings))

@@ -7,7 +7,7 @@ One table; a new primitive is a row of it and a module beside this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -97,9 +97,3 @@ def open_task(
     if model not in get_args(Model):
         raise ValueError(f"--model {model}: must be one of {', '.join(get_args(Model))}")
     return KINDS[model].open(path, settings or {}, progress)
-
-
-def known_settings(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that a config has, None left out."""
-    names = {field.name for field in fields(config)}
-    return {name: value for name, value in settings.items() if name in names and value is not None}
