@@ -27,6 +27,7 @@ class Recorder:
     def __init__(self, folder: RunFolder, task: Task[Any]) -> None:
         self.folder, self.task = folder, task
         self._saved = time.monotonic()
+        self._saved_step = -1
 
     def begin(self, data: Path, **asked: Any) -> None:
         """A new run; `asked` is what config.json holds besides data, model and training.
@@ -40,22 +41,38 @@ class Recorder:
     def go_on(self) -> Path | None:
         """Cut the logs back to the checkpoint and return it; None where the run was ended before its first."""
         checkpoint = self.folder.checkpoint
-        self.folder.cut_back(progress_of(checkpoint).step if checkpoint.exists() else 0)
-        return checkpoint if checkpoint.exists() else None
+        if not checkpoint.exists():
+            self.folder.cut_back(0)
+            return None
+        self._saved_step = progress_of(checkpoint).step
+        self.folder.cut_back(self._saved_step)
+        return checkpoint
 
     def event(self, step: int, name: str, **details: Any) -> None:
-        """Note what a person or the program did with the run."""
+        """Note what happened to the run."""
         self.folder.add_event(step, name, **details)
 
+    def did(self, step: Step[Any], name: str, **details: Any) -> None:
+        """Note what a person did to what is learnt, after a step.
+
+        A checkpoint of the same step is written again: whoever goes on from it has all that the log says.
+        """
+        self.event(step.step, name, **details)
+        if step.step == self._saved_step:
+            self.save(step)
+
     def record(self, step: Step[Any], found: Judgement | None = None) -> bool:
-        """After every step: a row at intervals and with every judgement, a checkpoint when the last is old enough.
+        """After every step: a row at intervals and with every judgement, what the trainer notes as events, a
+        checkpoint when the last is old enough.
 
         Returns whether a row was written.
         """
+        for name, details in step.noted.items():
+            self.event(step.step, name, **details)
         due = found is not None or step.step % METRICS_INTERVAL == 0
         if due:
             row = {"step": step.step, "seconds": f"{step.seconds:.3f}", "loss": f"{step.loss:.6g}"}
-            row |= {"rays": step.rays, "samples": step.samples}
+            row |= {"rays": step.rays, "samples": step.samples, "count": step.count or ""}
             row |= {} if found is None else {name: f"{value:.6g}" for name, value in found.metrics.items()}
             self.folder.add_metrics(row)
         if time.monotonic() - self._saved > AUTOSAVE_SECONDS:
@@ -65,7 +82,7 @@ class Recorder:
     def save(self, step: Step[Any]) -> None:
         """Write the checkpoint."""
         step.checkpoint(self.folder.checkpoint)
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), step.step
 
     def leave(self, asset: Any, found: Judgement | None = None) -> None:
         """Leave what was learnt in the folder, and a picture of how it does."""

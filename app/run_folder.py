@@ -1,7 +1,7 @@
 """The folder of a training run: what it holds, how it is begun, gone on with, and kept whole through a kill.
 
     config.json               what was asked for, and how it is trained
-    events.jsonl              starts, resumes and ends, one object a line, each with its step
+    events.jsonl              starts and ends, changes by hand, what the trainer notes: one object a line, with its step
     metrics.csv               step, seconds, loss, ...; rows with psnr and the like are evaluated
     checkpoint.safetensors    everything that going on needs
     field.safetensors         what was trained, or gaussians.ply
@@ -26,7 +26,7 @@ import torch
 from h3d.app.figures.png import write_png
 from h3d.models.formats.atomic import replacing
 
-FIRST_COLUMNS, LAST_COLUMNS = ("step", "seconds", "loss"), ("rays", "samples")
+FIRST_COLUMNS, LAST_COLUMNS = ("step", "seconds", "loss"), ("rays", "samples", "count")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,10 @@ class RunFolder:
         with replacing(self.metrics) as stream:
             lines = [",".join(columns), *(",".join(row[name] for name in columns) for row in rows)]
             stream.write(("\n".join(lines) + "\n").encode())
+        if self.events.exists():
+            events = [line for line in self._event_lines() if _step_of(line) <= step]
+            with replacing(self.events) as stream:
+                stream.write("".join(f"{line}\n" for line in events).encode())
 
     def read_metrics(self) -> list[dict[str, str]]:
         """The whole rows of metrics.csv; one that a kill cut short is left out."""
@@ -129,5 +133,41 @@ class RunFolder:
         with open(self.events, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "event": event, **details}) + "\n")
 
+    def read_events(self) -> list[dict[str, Any]]:
+        """What events.jsonl says, line by line; one that a kill cut short is left out.
+
+        Raises:
+            ValueError: there is no such log, or a line of it is damaged.
+        """
+        if not self.events.is_file():
+            raise ValueError(f"{self.path}: there is no log of events (no events.jsonl)")
+        found = []
+        for number, line in enumerate(self._event_lines(), 1):
+            event = _event_in(line)
+            if event is None:
+                rule = f"{self.events}: line {number} is no object with a step and an event"
+                raise ValueError(f"{rule}; put it right, or take it out if the run can do without it")
+            found.append(event)
+        return found
+
+    def _event_lines(self) -> list[str]:
+        """The whole lines of events.jsonl."""
+        return self.events.read_text("utf-8", errors="replace").split("\n")[:-1]
+
     def write_test_picture(self, picture: torch.Tensor) -> None:  # [H, W, 3] in [0, 1]
         write_png(self.test_picture, (255.0 * picture.clamp(0.0, 1.0)).round().numpy().astype(np.uint8))
+
+
+def _event_in(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(event, dict) and isinstance(event.get("step"), int) and isinstance(event.get("event"), str)
+    return event if whole else None
+
+
+def _step_of(line: str) -> int:
+    """Of a line of events.jsonl; 0 where it does not say, so that it is kept for a person to see."""
+    event = _event_in(line)
+    return 0 if event is None else event["step"]

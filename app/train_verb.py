@@ -16,6 +16,7 @@ from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, models_text, open_task
 
 from .recorder import Recorder
+from .replay import Recording, read_recording
 from .run_folder import RunFolder
 
 DEFAULT_STEPS = 5000
@@ -66,6 +67,9 @@ class TrainConfig:
     """Evaluate each time this much training is done, beside the end."""
     resume: bool = False
     """Go on with the run in the folder; what was set for its start (data aside) stays as it was."""
+    replay: Path | None = None
+    """Folder of a run to do again: begun as it was, changed as it was after the same steps, up to the step where it
+    is or --steps. On the same data, backend and number of threads the same comes out, bit for bit."""
 
 
 def train(
@@ -84,10 +88,18 @@ def train(
         RuntimeError: the training went astray.
     """
     _check(config)
-    run = RunFolder(config.output)
+    run, recording = RunFolder(config.output), None
+    if config.replay is not None:
+        recording = read_recording(config.replay)
+        _check_alike(config, recording)
     with opening as told:
         if config.resume:
-            task = _as_the_run_began(config, run.reopen(), told)
+            stored = run.reopen()
+            if "replay" in stored:  # Then going on is replaying the rest.
+                recording = read_recording(Path(stored["replay"]))
+            task = _as_a_run_began(config, run, stored.get("model"), stored.get("training"), told)
+        elif recording is not None:
+            task = _as_a_run_began(config, recording.folder, recording.model, recording.settings, told)
         else:
             wanted = {name: getattr(config, name) for name in SETTINGS}
             wanted["downscale"] = config.downscale if config.downscale == "auto" else int(config.downscale)
@@ -96,7 +108,7 @@ def train(
                 raise ValueError(f"--backend cuda: {task.model} is learnt on the CPU alone; leave the flag out")
     for sentence in task.remarks:
         log.warning("%s: %s", task.name, sentence)
-    session = _Session(config, task, run, progress or _silent)
+    session = _Session(config, task, run, progress or _silent, recording)
     session.begin()
     return session.run_to_the_end()
 
@@ -104,17 +116,22 @@ def train(
 class _Session:
     """One call of `train`: steps until it is enough, judged when it is time."""
 
-    def __init__(self, config: TrainConfig, task: Task[Any], run: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, config: TrainConfig, task: Task[Any], run: RunFolder, progress: Progress, recording: Recording | None
+    ) -> None:
         self.config, self.task, self.run, self.progress = config, task, run, progress
+        self.recording = recording
         self.recorder = Recorder(run, task)
-        self.steps = config.steps if config.steps is not None or config.minutes is not None else DEFAULT_STEPS
+        enough = DEFAULT_STEPS if recording is None else recording.end
+        self.steps = config.steps if config.steps is not None or config.minutes is not None else enough
         self.next_evaluation = 60.0 * (config.evaluate_minutes or float("inf"))
         self.resume: Path | None = None
 
     def begin(self) -> None:
         """Prepares the folder."""
         if not self.config.resume:
-            self.recorder.begin(self.config.data, steps=self.steps, minutes=self.config.minutes)
+            replayed = {} if self.recording is None else {"replay": str(self.recording.folder.path.resolve())}
+            self.recorder.begin(self.config.data, steps=self.steps, minutes=self.config.minutes, **replayed)
             return
         if self.run.checkpoint.exists():
             at = progress_of(self.run.checkpoint)
@@ -131,6 +148,7 @@ class _Session:
             if event:
                 self.recorder.event(step.step - 1, event, steps=self.steps, minutes=self.config.minutes)
                 event = ""
+            self._replay(step)
             ended = self._reached(step.step, step.seconds)
             found = self._judge(step) if ended or step.seconds >= self.next_evaluation else None
             if self.recorder.record(step, found):
@@ -141,6 +159,13 @@ class _Session:
                 self.recorder.event(step.step, "end", seconds=step.seconds, **found.metrics)
                 return found
         raise AssertionError("a trainer's steps have no end of their own")
+
+    def _replay(self, step: Step[Any]) -> None:
+        """Do what was done to the recorded run after this step."""
+        if self.recording is not None:
+            for deed in self.recording.after(step.step):
+                self.recording.do(deed, step)
+                self.recorder.did(step, deed.name, **deed.details)
 
     def _reached(self, step: int, seconds: float) -> bool:
         minutes = self.config.minutes
@@ -167,11 +192,26 @@ def _check(config: TrainConfig) -> None:
     if config.log2_table_size is not None and not 8 <= config.log2_table_size <= 24:
         raise ValueError(f"--log2-table-size {config.log2_table_size}: must be 8 to 24")
 
+    if config.replay is not None and config.resume:
+        raise ValueError("--replay with --resume: a replay that was cut short goes on with --resume alone")
 
-def _as_the_run_began(config: TrainConfig, stored: dict[str, Any], told: Progress) -> Task[Any]:
-    """The task as config.json has it: defaults may have changed since."""
+
+def _check_alike(config: TrainConfig, recording: Recording) -> None:
+    """A replay begins as the run began: what would make it another one is refused."""
+    if config.model not in (None, recording.model):
+        raise ValueError(
+            f"--model {config.model}: {recording.folder.path} learnt {recording.model}; leave the flag out"
+        )
+    given = [name for name in SETTINGS if getattr(config, name) != getattr(TrainConfig, name)]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{flags}: a replay has them as {recording.folder.path} had; leave them out")
+
+
+def _as_a_run_began(config: TrainConfig, run: RunFolder, model: Any, settings: Any, told: Progress) -> Task[Any]:
+    """The task as a config.json has it: defaults may have changed since."""
     try:
-        return open_task(config.data, stored["model"], stored["training"], progress=told)
-    except (KeyError, TypeError) as error:
-        rule = f"{config.output}: config.json does not fit this version ({error})"
+        return open_task(config.data, model, {**settings}, progress=told)
+    except TypeError as error:
+        rule = f"{run.path}: config.json does not fit this version ({error})"
         raise ValueError(f"{rule}; start the run anew elsewhere") from error

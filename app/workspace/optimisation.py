@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from h3d.models.knobs import Setting
 from h3d.models.training import Judgement, Step, Task
-from h3d.models.training.live import Setting
 
 from .events import LayersChanged, RunChanged, WorkspaceEvent
 from .frames_first import FramesFirst
@@ -98,7 +98,9 @@ class Optimisation:
             self._wake.notify_all()
 
     def change(self, key: int, name: str, value: Setting) -> None:
-        """Turn one of a run's knobs from its next step on. Nothing happens where it has no such knob.
+        """Turn one of a run's knobs from its next step on; what was asked last before it counts.
+
+        Nothing happens where it has no such knob; one that cannot be there is said in the run's status.
 
         Raises:
             ValueError: the run has ended.
@@ -106,7 +108,10 @@ class Optimisation:
         run = self._run(key)
         with self._wake:
             self._refuse_ended(run)
-            self._chores.append(lambda: self._change(run, name, value))
+            run.asked.pop(name, None)  # What was asked last comes last.
+            run.asked[name] = value
+            if len(run.asked) == 1:
+                self._chores.append(lambda: self._change(run))
             self._wake.notify_all()
 
     def statuses(self) -> tuple[RunStatus, ...]:
@@ -173,14 +178,13 @@ class Optimisation:
         run.single = max(run.single - 1, 0)
         began = time.monotonic()
         try:
-            run.step = next(run.steps)
+            step = run.advance()
         except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the others.
             self._fail(run, error)
             return
         run.rate.add(began, time.monotonic() - began)
-        run.curve.add(run.step.step, run.step.loss)
         self._show(run)
-        found = self._judge(run) if run.step.seconds >= run.judge_at and run.layer is not None else None
+        found = self._judge(run) if step.seconds >= run.judge_at and run.layer is not None else None
         if run.recorder is not None:
             self._write(run, lambda recorder, step: recorder.record(step, found))
         if time.monotonic() - run.told_at > STATUS_SECONDS or run.state != "running":
@@ -236,22 +240,26 @@ class Optimisation:
         run.state, run.problem = "failed", str(error) or type(error).__name__
         self._tell(run)
 
-    def _change(self, run: Run, name: str, value: Setting) -> None:
-        step = run.step
+    def _change(self, run: Run) -> None:
+        """Turn the knobs as they were asked to be."""
+        with self._wake:
+            asked, run.asked = run.asked, {}
+        for name, value in asked.items():
+            run.look()  # One knob may bring others.
+            if run.step is not None and name in run.knobs and run.knobs[name].value != value:
+                self._turn(run, run.step, name, value)
         run.look()
-        if step is None or name not in run.knobs or run.knobs[name].value == value:
-            return
+        self._tell(run)
+
+    def _turn(self, run: Run, step: Step[Any], name: str, value: Setting) -> None:
         try:
             step.live.change(name, value)
-        except ValueError as error:
-            run.problem = f"not changed: {error}"
-            self._tell(run)
+        except (ValueError, OSError) as error:
+            run.refused = f"not changed: {error}"
             return
-        run.look()
+        run.refused = ""
         run.changes.append((step.step, {name: value}))
-        self._write(run, lambda recorder, step: recorder.event(step.step, "change", **{name: value}))
-        self._write(run, lambda recorder, step: recorder.save(step))  # One that is killed goes on with it.
-        self._tell(run)
+        self._write(run, lambda recorder, step: recorder.did(step, "change", **{name: value}))
 
     def _keep(self, run: Run, recorder: RunRecorder) -> None:
         run.recorder = recorder

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from h3d.models.knobs import Knob, Setting
 from h3d.models.training import Judgement, Step, Task
-from h3d.models.training.live import Knob, Setting
 
-from .runs import Judged, LossCurve, Rate, RunState, RunStatus
+from .runs import Curve, Judged, Rate, RunState, RunStatus
 from .scene import Home
 
 JUDGE_SECONDS = 4.0
@@ -20,6 +20,8 @@ class RunRecorder(Protocol):
     """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
 
     def event(self, step: int, name: str, **details: Any) -> None: ...
+
+    def did(self, step: Step[Any], name: str, **details: Any) -> None: ...
 
     def record(self, step: Step[Any], found: Judgement | None = None) -> bool: ...
 
@@ -38,12 +40,14 @@ class Run:
         self.single = 0  # steps to make although it is paused
         self.layer: int | None = None
         self.step: Step[Any] | None = None
-        self.curve = LossCurve()
+        self.losses, self.counts, self.milliseconds = Curve(), Curve(), Curve()
         self.judged: list[Judged] = []
         self.judge_at = JUDGE_SECONDS  # of its own seconds
         self.problem = ""
         self.knobs: Mapping[str, Knob] = {}
         self.facts: Mapping[str, str] = {}
+        self.asked: dict[str, Setting] = {}  # of knobs, before the next step; under the optimisation's lock
+        self.refused = ""  # why a knob is not where it was last asked to be
         self.changes: list[tuple[int, dict[str, Setting]]] = []  # of settings: after which step, and to what
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
@@ -55,6 +59,17 @@ class Run:
     def wants_step(self) -> bool:
         return self.state == "running" or (self.state == "paused" and self.single > 0)
 
+    def advance(self) -> Step[Any]:
+        """Make one step."""
+        before, step = self.step, next(self.steps)
+        self.step = step
+        self.losses.add(step.step, step.loss)
+        if step.count > 0:
+            self.counts.add(step.step, step.count)
+        if before is not None:
+            self.milliseconds.add(step.step, 1e3 * (step.seconds - before.seconds))
+        return step
+
     def look(self) -> None:
         """Read what the trainer tells between two steps."""
         if self.step is not None:
@@ -62,8 +77,8 @@ class Run:
 
     def status(self) -> RunStatus:
         step = self.step
-        kept = self.recorder is not None
-        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=self.problem)
+        kept, problem = self.recorder is not None, self.problem or self.refused
+        base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=problem)
         if step is None:
             return base
         rate, share = self.rate.read()
@@ -76,7 +91,10 @@ class Run:
             loss=step.loss,
             rays=step.rays,
             samples=step.samples,
-            losses=tuple(self.curve.points),
+            count=step.count,
+            losses=tuple(self.losses.points),
+            counts=tuple(self.counts.points),
+            milliseconds=tuple(self.milliseconds.points),
             judged=tuple(self.judged),
             knobs=self.knobs,
             facts=self.facts,

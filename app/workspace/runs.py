@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from h3d.models.training.live import Knob, Setting
+from h3d.models.knobs import Knob, Setting
 
 RunState = Literal["running", "paused", "stopped", "failed"]
 
@@ -39,7 +39,10 @@ class RunStatus:
     loss: float | None = None
     rays: int = 0
     samples: int = 0
+    count: int = 0  # of the primitives that are learnt; 0 where it is a field
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
+    counts: tuple[tuple[int, float], ...] = ()  # the same of `count`; empty for fields
+    milliseconds: tuple[tuple[int, float], ...] = ()  # the same of what a step took
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
     knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now
@@ -52,8 +55,8 @@ class RunStatus:
         return {name: knob.value for name, knob in self.knobs.items()}
 
 
-class LossCurve:
-    """Losses of a run, thinned as it grows: at most `LIMIT` points, each the mean of as many steps as the others."""
+class Curve:
+    """A number over the steps, thinned as it grows: at most `LIMIT` points, each the mean of as many steps."""
 
     LIMIT = 400
 
@@ -62,9 +65,9 @@ class LossCurve:
         self._stride = 1
         self._sum, self._count = 0.0, 0
 
-    def add(self, step: int, loss: float) -> None:
+    def add(self, step: int, value: float) -> None:
         """One more step."""
-        self._sum, self._count = self._sum + loss, self._count + 1
+        self._sum, self._count = self._sum + value, self._count + 1
         if self._count < self._stride:
             return
         self.points.append((step, self._sum / self._count))

@@ -98,7 +98,7 @@ def test_rows_that_a_hand_deleted_are_not_drawn_learnt_or_shown_and_come_back_as
 
 def test_rates_fall_and_harmonics_come_one_degree_at_a_time(ball: PosedImages):
     trainer = GaussiansTrainer(ball, SMALL, pinhole_photos(ball, ball.train, 1))
-    first, last = trainer.rates(0), trainer.rates(SMALL.decay_steps)
+    first, last = (trainer.rates(SMALL, step) for step in (0, SMALL.decay_steps))
     assert last["means"] == pytest.approx(0.01 * first["means"]) and last["sh"] == first["sh"]
     assert first["means"] == pytest.approx(SMALL.means_rate * scene_extent(ball))
     early = learnt(ball, SMALL, 60)
