@@ -87,6 +87,4 @@ def read_recording(path: Path) -> Recording:
     try:
         return Recording(folder, config["model"], config["training"], tuple(deeds), end)
     except KeyError as error:
-        raise ValueError(
-            f"{folder.config}: it does not say {error}; it is not of a run that can be replayed"
-        ) from error
+        raise ValueError(f"{folder.config}: it does not say {error}; replay another run") from error

@@ -199,9 +199,8 @@ def _check(config: TrainConfig) -> None:
 def _check_alike(config: TrainConfig, recording: Recording) -> None:
     """A replay begins as the run began: what would make it another one is refused."""
     if config.model not in (None, recording.model):
-        raise ValueError(
-            f"--model {config.model}: {recording.folder.path} learnt {recording.model}; leave the flag out"
-        )
+        rule = f"--model {config.model}: {recording.folder.path} learnt {recording.model}"
+        raise ValueError(f"{rule}; leave the flag out")
     given = [name for name in SETTINGS if getattr(config, name) != getattr(TrainConfig, name)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -24,6 +24,15 @@ def on_person(session: Session, handle: Any, callback: Callable[[Any], object]) 
             session.hands.do(callback, event.target.value, about=handle)
 
 
+def on_settled(session: Session, handle: Any, callback: Callable[[Any], object]) -> None:
+    """Call `callback(value)` when a person changed the handle and then left it alone for a moment."""
+
+    @handle.on_update
+    async def _(event: viser.GuiEvent) -> None:
+        if event.client is not None:
+            session.hands.settle(callback, event.target.value, handle)
+
+
 def on_press(session: Session, handle: Any, callback: Callable[[], object]) -> None:
     """Call `callback()` when the button was pressed, after all that was asked before."""
 

@@ -13,16 +13,14 @@ from h3d.app.session import Session
 from h3d.app.workspace.events import Notice, RunChanged, SessionEvent, WorkspaceEvent
 from h3d.app.workspace.runs import RunStatus
 from h3d.models.training import METRIC_TEXTS
-from h3d.models.training.hash_grid import REFINE, HashGridTraining
 from h3d.models.training.tasks import KINDS, Model, models_text
 
-from .display import field_docs
 from .handles import ask, note, on_person, on_press, show, table
+from .knobs import KnobFolders
 
 NOTHING = "nothing yet"
 BY_DATA = "what the data is for"
 PLOT_ASPECT = 1.8
-REFINE_HINT = field_docs(HashGridTraining)[REFINE]
 KEEP_HINT = "Metrics, events and checkpoints, as h3d train leaves them; h3d-view FOLDER goes on with it."
 
 
@@ -32,6 +30,7 @@ class OptimisePanel:
     def __init__(self, session: Session, opener: Opener) -> None:
         self.session, self.opener, self.optimisation = session, opener, session.optimisation
         self.chosen: int | None = None
+        self.knobs = KnobFolders(session)
         self.drawn: tuple[int, int, int] | None = None  # what the plots show: run, points of each
 
     def build(self) -> None:
@@ -45,8 +44,6 @@ class OptimisePanel:
         on_press(session, self.single, self.step)
         self.end = gui.add_button("Stop", color="red", hint="Ends the run for good; what it has learnt stays.")
         on_press(session, self.end, self.stop)
-        self.refine = gui.add_checkbox("Refine cameras", False, hint=REFINE_HINT, visible=False)
-        on_person(session, self.refine, self._set_refine)
         self.facts = gui.add_html(note("Open a data set, a mesh or a picture to learn from it."))
         self.share = gui.add_slider(
             "Time for training",
@@ -57,9 +54,12 @@ class OptimisePanel:
             hint="Share of the time; the rest is for pictures of what is being optimised.",
         )
         on_person(session, self.share, self._set_share)
-        empty = (np.zeros(1), np.ones(1))
-        self.loss_plot = gui.add_uplot(empty, _series("loss"), title="Loss, by steps", aspect=PLOT_ASPECT, scales=_LOG)
-        self.metric_plot = gui.add_uplot(empty, _series("metric"), title="Test", aspect=PLOT_ASPECT, scales=_LINEAR)
+        self.knobs.build()
+        self.loss_plot = self._plot_of("loss", "Loss, by steps", _LOG)
+        self.metric_plot = self._plot_of("metric", "Test", _LINEAR)
+        with gui.add_folder("How many, how long", expand_by_default=False):
+            self.count_plot = self._plot_of("Gaussians", "Gaussians, by steps", _LINEAR)
+            self.time_plot = self._plot_of("ms", "Milliseconds a step, by steps", _LINEAR)
         with gui.add_folder("Keep the run", expand_by_default=False):
             self.folder = gui.add_text("Folder", "", hint=f"A new folder below {self.opener.folders.text}")
             on_press(session, gui.add_button("Record it there", hint=KEEP_HINT), self._keep)
@@ -68,6 +68,10 @@ class OptimisePanel:
             self.model = gui.add_dropdown("Learn", (BY_DATA, *KINDS), initial_value=BY_DATA, hint=models_text())
             on_press(session, gui.add_button("Begin"), self._begin)
         self._show()
+
+    def _plot_of(self, name: str, title: str, scales: dict[str, uplot.Scale]) -> viser.GuiUplotHandle:
+        empty = (np.zeros(1), np.ones(1))
+        return self.session.client.gui.add_uplot(empty, _series(name), title=title, aspect=PLOT_ASPECT, scales=scales)
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
         if isinstance(event, RunChanged):
@@ -101,10 +105,6 @@ class OptimisePanel:
     def _set_share(self, value: float) -> None:
         self.optimisation.share = float(value)
 
-    def _set_refine(self, value: bool) -> None:
-        if self.chosen is not None:
-            self.optimisation.change(self.chosen, REFINE, bool(value))
-
     def _keep(self) -> None:
         if self.chosen is not None:
             self.opener.keep(self.chosen, self.folder.value)
@@ -132,12 +132,9 @@ class OptimisePanel:
             handle.disabled = not live
         show(self.session, self.share, self.optimisation.share)
         if status is None:
-            self.refine.visible = False
             return
         show(self.session, self.run, _label(status))
-        self.refine.visible, self.refine.disabled = REFINE in status.knobs, not live
-        if REFINE in status.knobs:
-            show(self.session, self.refine, bool(status.knobs[REFINE].value))
+        self.knobs.show(status.key, dict(status.knobs), live=live)
         self.toggle.label = "Pause" if status.state == "running" else "Start" if status.step <= 1 else "Go on"
         self.facts.content = table(_facts(status))
         self._plot(status)
@@ -147,9 +144,16 @@ class OptimisePanel:
         if shape == self.drawn:
             return
         self.drawn = shape
-        if len(status.losses) > 1:
-            steps, losses = np.array(status.losses, np.float64).T
-            self.loss_plot.data = (steps, np.maximum(losses, 1e-12))
+        self.count_plot.visible = status.count > 0
+        curves = (
+            (self.loss_plot, status.losses),
+            (self.count_plot, status.counts),
+            (self.time_plot, status.milliseconds),
+        )
+        for plot, points in curves:
+            if len(points) > 1:
+                steps, values = np.array(points, np.float64).T
+                plot.data = (steps, np.maximum(values, 1e-12))  # Of which there is a logarithm.
         name = next(iter(status.judged[0].metrics), None) if status.judged else None
         if name is not None:
             seconds = np.array([judged.seconds for judged in status.judged])
@@ -165,7 +169,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
             ("speed", f"{status.steps_per_second:.1f} steps/s, {100 * status.wall_share:.0f} % of the time"),
             ("trained", f"{status.seconds:.1f} s"),
             ("loss", f"{status.loss:.5g}"),
-            ("samples", f"{status.samples:,} of {status.rays:,} rays" if status.rays > 0 else f"{status.samples:,}"),
+            _work(status),
         ]
     if status.judged:
         last = status.judged[-1]
@@ -176,6 +180,13 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
     if status.problem:
         rows.append(("problem", status.problem))
     return rows
+
+
+def _work(status: RunStatus) -> tuple[str, str]:
+    """What the last step was about."""
+    if status.count > 0:
+        return "Gaussians", f"{status.count:,}, visible in the last photo {status.samples:,}"
+    return "samples", f"{status.samples:,} of {status.rays:,} rays" if status.rays > 0 else f"{status.samples:,}"
 
 
 def _label(status: RunStatus) -> str:

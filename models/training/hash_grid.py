@@ -10,10 +10,10 @@ Source: Mueller et al. 2022, appendix E; Huber loss of width 0.1 as its code has
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -29,6 +29,7 @@ from h3d.models.hash_grid import (
     occupancy,
     rgb_of,
 )
+from h3d.models.knobs import Setting, Turn, knobs_of, turned
 from h3d.renderers import backends, harmonics
 from h3d.renderers.adam import AdamOptions, AdamRows, adam_step
 from h3d.renderers.fields import OccupancyGrid, Samples, composite, march
@@ -39,15 +40,14 @@ from h3d.renderers.mlp import initial_weights, mlp
 from . import Step
 from . import occupancy as occupancy_grid
 from .camera_refinement import CameraRefinement, corrected, sampled_along
-from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
-from .live import Knob, Live, Setting
+from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
+from .live import Live
 from .loop import Advance, Trainer, steps
 from .photo_rays import PhotoRays, RayBatch, photo_rays, views
 from .sampling import bounded, kept, thinned
 
 FORMAT = "h3d hash grid training 1"
-REFINE = "refine_cameras"
-"""The field of the config that may change while a run goes on."""
+RATES = "learning rates"
 HUBER_WIDTH = 0.1
 MIN_RAYS, MAX_RAYS = 256, 1 << 16
 MARCHED_SAMPLES = 8
@@ -63,7 +63,7 @@ class HashGridTraining:
     seed: int = 0
     downscale: Literal["auto", 1, 2, 4, 8] = "auto"
     """Photos are reduced by this factor; auto = the longest side is at most 640 pixels."""
-    background: Background = "random"
+    background: Annotated[Background, Turn("picture")] = "random"
     """What is behind transparent pixels while training; random teaches where nothing is."""
     encoding: Literal["hash", "dense", "frequency"] = "hash"
     """What is learnt in: hashed grids, dense ones of as many parameters, or a network alone that sees sines."""
@@ -79,17 +79,19 @@ class HashGridTraining:
     """Width of the networks' hidden layers."""
     samples_per_step: int = 1 << 15
     """Samples that a step's gradient goes through; rays are drawn to meet it."""
-    learning_rate: float = 1e-2
-    decay_steps: int = 1000
+    learning_rate: Annotated[float, Turn(RATES, 1e-6, 1.0, logarithmic=True)] = 1e-2
+    """Of Adam, at first."""
+    decay_steps: Annotated[int, Turn(RATES, 1, 1_000_000)] = 1000
     """Steps after which the learning rate is down to 0.7 of its start; from there it falls with the inverse root."""
     average_decay: float = 0.95
     """Of the running average of the weights, which is what is displayed."""
-    network_l2: float = 1e-6
+    network_l2: Annotated[float, Turn(RATES, 1e-9, 1e-2, logarithmic=True)] = 1e-6
+    """Pull of the networks' weights towards zero."""
     octaves: int = 10
     """Of the frequency encoding."""
     grid_share: float = 1 / 32
     """Share of the occupancy grid's cells that an update samples blindly."""
-    refine_cameras: bool = False
+    refine_cameras: Annotated[bool, Turn("cameras")] = False
     """Whether the photos' cameras are moved a little too, for poses that are not exact; half as slow again."""
     backend: Literal["auto", "cpu", "cuda"] = "cpu"
     """What trains; auto = a CUDA GPU where there is one. The same seed gives the same bits on the cpu only."""
@@ -112,8 +114,8 @@ class TrainingState:
     networks: list[AdamRows]  # density, then colour
     thickness: torch.Tensor  # [cascades, 128^3]
     generator: torch.Generator
+    config: HashGridTraining  # as it is now
     cameras: CameraRefinement | None = None  # None = they are where the data set has them
-    refining: bool = False  # whether cameras are moved; they stay where they have got to when that ends
     refined: int = 0  # steps that gave cameras a gradient
     step: int = 0
     seconds: float = 0.0
@@ -122,6 +124,11 @@ class TrainingState:
 
     def __post_init__(self) -> None:
         self.grid = occupancy(self.thickness)
+
+    @property
+    def refining(self) -> bool:
+        """Whether cameras are moved; they stay where they have got to when that ends."""
+        return self.config.refine_cameras
 
     def to(self, device: torch.device) -> TrainingState:
         """All arrays on `device`; what is random goes on being drawn on the CPU, the same for all devices."""
@@ -191,25 +198,26 @@ class FieldTrainer(Trainer[TrainingState, HashGridField]):
         networks = [AdamRows.of(weights) for weights in (*density, *rgb)]
         cascades = cascades_of(float(self.dataset.aabb_scale))
         thickness = occupancy_grid.initial(cascades, views(self.dataset, self.dataset.train))
-        state = TrainingState(table, networks, thickness, generator).to(self.device)
-        self.change(state, REFINE, self.config.refine_cameras)
+        state = TrainingState(table, networks, thickness, generator, self.config).to(self.device)
+        self._begin_refining(state)
         return state
 
     def live(self, state: TrainingState) -> Live:
-        """Cameras are refined, or not, from any step on."""
-        return Live(lambda: {REFINE: Knob(state.refining)}, partial(self.change, state), partial(self.facts, state))
+        """Rates and background may change at any step; cameras are refined, or not, from any step on."""
+        return Live(lambda: knobs_of(state.config), partial(self.change, state), partial(self.facts, state))
 
     def save(self, path: Path, state: TrainingState) -> None:
         """Writes all of the state, whole or not at all."""
         save_state(path, self.config, state)
 
     def change(self, state: TrainingState, name: str, value: Setting) -> None:
-        """Set what may be set between two steps. Raises: KeyError for all but `REFINE`."""
-        if name != REFINE:
-            raise KeyError(f"{name}: it cannot be changed while a field is trained")
-        if value and state.cameras is None:
+        """Turn one of the knobs; see `Live`."""
+        state.config = turned(state.config, name, value)
+        self._begin_refining(state)
+
+    def _begin_refining(self, state: TrainingState) -> None:
+        if state.refining and state.cameras is None:
             state.cameras = CameraRefinement.of(len(self.photos.sizes)).to(self.device)
-        state.refining = bool(value)
 
     def facts(self, state: TrainingState) -> dict[str, str]:
         """How far cameras have moved."""
@@ -225,7 +233,7 @@ class FieldTrainer(Trainer[TrainingState, HashGridField]):
         samples = self._samples(state, *_as_cameras_are(state, batch))
         rays = samples.ray_counts.shape[0]
         batch = batch.first(rays)
-        target, background = _blended(batch, self.config.background, state.generator)
+        target, background = _blended(batch, state.config.background, state.generator)
         loss = self._descend(state, samples, batch, target, background)
         count = samples.positions.shape[0]
         wanted = rays * self.config.samples_per_step / max(count, 1)
@@ -316,7 +324,7 @@ class FieldTrainer(Trainer[TrainingState, HashGridField]):
         return float(loss.detach())
 
     def _optimise(self, state: TrainingState, gradients: tuple[torch.Tensor, ...]) -> None:
-        config = self.config
+        config = state.config
         rate = config.learning_rate / (1.0 + state.step / config.decay_steps) ** 0.5
         options = AdamOptions(learning_rate=rate, decay=config.average_decay)
         step = state.step + 1
@@ -361,8 +369,8 @@ def save_state(path: Path, config: HashGridTraining, state: TrainingState) -> No
         tensors |= state.cameras.tensors()
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     at = Reached(state.step, state.seconds)
-    refinement = {"refining": state.refining, "refined": state.refined}
-    save_checkpoint(path, FORMAT, config, at, tensors, networks=len(state.networks), rays=state.rays, **refinement)
+    more = {"networks": len(state.networks), "rays": state.rays, "refined": state.refined, "now": asdict(state.config)}
+    save_checkpoint(path, FORMAT, config, at, tensors, **more)
 
 
 def load_state(path: Path, config: HashGridTraining) -> TrainingState:
@@ -375,16 +383,18 @@ def load_state(path: Path, config: HashGridTraining) -> TrainingState:
     try:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
-        # Checkpoints from before cameras could be refined later do not say whether and how long they were.
-        refining = bool(header.get("refining", config.refine_cameras))
+        # Checkpoints from before knobs could be turned do not say how they stand, or say it of the cameras alone.
+        now = replace(config, refine_cameras=bool(header.get("refining", config.refine_cameras)))
+        if "now" in header:
+            now = config_in(path, header, "now", HashGridTraining)
         refined = int(header.get("refined", header["step"] if config.refine_cameras else 0))
         return TrainingState(
             AdamRows.from_tensors("table", tensors),
             [AdamRows.from_tensors(f"network.{index}", tensors) for index in range(header["networks"])],
             tensors["thickness"],
             generator,
-            CameraRefinement.from_tensors(tensors) if refining or refined > 0 else None,
-            refining=refining,
+            now,
+            CameraRefinement.from_tensors(tensors) if now.refine_cameras or refined > 0 else None,
             refined=refined,
             step=header["step"],
             seconds=header["seconds"],
