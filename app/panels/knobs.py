@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import viser
 
 from h3d.app.session import Session
+from h3d.app.workspace.runs import RunStatus
 from h3d.models.knobs import Knob, Setting
 
 from .display import field_docs
@@ -39,12 +41,18 @@ class KnobFolders:
         """Make the place for them in the current container."""
         self.place = self.session.client.gui.add_folder("Change as it goes", visible=False)
 
-    def show(self, run: int, knobs: dict[str, Knob], *, live: bool) -> None:
-        """Let the handles stand where the run's knobs do."""
+    def show(self, status: RunStatus, *, live: bool) -> None:
+        """Let the handles stand where the run's knobs do, or are about to."""
+        turned = {
+            name: replace(status.knobs[name], value=value)
+            for name, value in status.asked.items()
+            if name in status.knobs
+        }
+        knobs = {**status.knobs, **turned}
         with self._lock:
-            shown = (run, tuple(knobs))
+            shown = (status.key, tuple(knobs))
             if shown != self._shown:
-                self._make(run, knobs)
+                self._make(status.key, knobs)
                 self._shown = shown
             self.place.visible = len(knobs) > 0
             for name, knob in knobs.items():

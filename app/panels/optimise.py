@@ -134,7 +134,7 @@ class OptimisePanel:
         if status is None:
             return
         show(self.session, self.run, _label(status))
-        self.knobs.show(status.key, dict(status.knobs), live=live)
+        self.knobs.show(status, live=live)
         self.toggle.label = "Pause" if status.state == "running" else "Start" if status.step <= 1 else "Go on"
         self.facts.content = table(_facts(status))
         self._plot(status)
@@ -145,12 +145,8 @@ class OptimisePanel:
             return
         self.drawn = shape
         self.count_plot.visible = status.count > 0
-        curves = (
-            (self.loss_plot, status.losses),
-            (self.count_plot, status.counts),
-            (self.time_plot, status.milliseconds),
-        )
-        for plot, points in curves:
+        plots = (self.loss_plot, self.count_plot, self.time_plot)
+        for plot, points in zip(plots, (status.losses, status.counts, status.milliseconds), strict=True):
             if len(points) > 1:
                 steps, values = np.array(points, np.float64).T
                 plot.data = (steps, np.maximum(values, 1e-12))  # Of which there is a logarithm.

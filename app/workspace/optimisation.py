@@ -110,8 +110,7 @@ class Optimisation:
             self._refuse_ended(run)
             run.asked.pop(name, None)  # What was asked last comes last.
             run.asked[name] = value
-            if len(run.asked) == 1:
-                self._chores.append(lambda: self._change(run))
+            self._chores.append(lambda: self._change(run))
             self._wake.notify_all()
 
     def statuses(self) -> tuple[RunStatus, ...]:
@@ -243,11 +242,16 @@ class Optimisation:
     def _change(self, run: Run) -> None:
         """Turn the knobs as they were asked to be."""
         with self._wake:
-            asked, run.asked = run.asked, {}
+            asked = dict(run.asked)
+        if len(asked) == 0:
+            return  # They were turned together with an earlier one.
         for name, value in asked.items():
             run.look()  # One knob may bring others.
             if run.step is not None and name in run.knobs and run.knobs[name].value != value:
                 self._turn(run, run.step, name, value)
+            with self._wake:
+                if run.asked.get(name) == value:
+                    del run.asked[name]
         run.look()
         self._tell(run)
 

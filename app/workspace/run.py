@@ -46,7 +46,7 @@ class Run:
         self.problem = ""
         self.knobs: Mapping[str, Knob] = {}
         self.facts: Mapping[str, str] = {}
-        self.asked: dict[str, Setting] = {}  # of knobs, before the next step; under the optimisation's lock
+        self.asked: dict[str, Setting] = {}  # of knobs, not turned yet; written under the optimisation's lock
         self.refused = ""  # why a knob is not where it was last asked to be
         self.changes: list[tuple[int, dict[str, Setting]]] = []  # of settings: after which step, and to what
         self.rate = Rate()
@@ -97,5 +97,6 @@ class Run:
             milliseconds=tuple(self.milliseconds.points),
             judged=tuple(self.judged),
             knobs=self.knobs,
+            asked=dict(self.asked),
             facts=self.facts,
         )

@@ -46,6 +46,7 @@ class RunStatus:
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
     knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now
+    asked: Mapping[str, Setting] = field(default_factory=dict)  # of knobs, where they will be at the next step
     facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
     problem: str = ""  # why it failed, or what cannot be measured
 
