@@ -23,8 +23,8 @@ from .handles import on_settled, show
 SLIDER_STEPS = 100
 MOST_ON_A_SLIDER = 20
 """Whole numbers; where there are more, a number is typed."""
-DIGITS = 3
-"""That a logarithmic slider chooses among."""
+DIGITS, EXPONENT_DIGITS = 3, 2
+"""That a logarithmic slider chooses among: of the value, and of the power of ten where it stands."""
 
 
 class KnobFolders:
@@ -43,12 +43,10 @@ class KnobFolders:
 
     def show(self, status: RunStatus, *, live: bool) -> None:
         """Let the handles stand where the run's knobs do, or are about to."""
-        turned = {
-            name: replace(status.knobs[name], value=value)
-            for name, value in status.asked.items()
-            if name in status.knobs
-        }
-        knobs = {**status.knobs, **turned}
+        knobs = dict(status.knobs)
+        for name, value in status.asked.items():
+            if name in knobs:
+                knobs[name] = replace(knobs[name], value=value)
         with self._lock:
             shown = (status.key, tuple(knobs))
             if shown != self._shown:
@@ -60,7 +58,7 @@ class KnobFolders:
                 handle.disabled = not live
                 show(self.session, handle, _shown_value(knob))
                 if knob.logarithmic:
-                    handle.label = _label(name, knob)
+                    handle.label = knob_label(name, knob)
 
     def _make(self, run: int, knobs: dict[str, Knob]) -> None:
         for folder in self._folders:
@@ -76,7 +74,7 @@ class KnobFolders:
                             self._handles[name] = self._handle(run, name, knob, _hint(config, name))
 
     def _handle(self, run: int, name: str, knob: Knob, hint: str | None) -> Any:
-        handle, setting = _made(self.session.client.gui, _label(name, knob), knob, hint)
+        handle, setting = _made(self.session.client.gui, knob_label(name, knob), knob, hint)
         change = self.session.optimisation.change
         on_settled(self.session, handle, lambda value: change(run, name, setting(value)))
         return handle
@@ -100,7 +98,7 @@ def _made(gui: viser.GuiApi, label: str, knob: Knob, hint: str | None) -> tuple[
     if knob.logarithmic:
         low, high = math.log10(knob.low), math.log10(knob.high)
         marks = tuple((math.log10(end), f"{end:g}") for end in (knob.low, knob.high))
-        handle = gui.add_multi_slider(label, low, high, 0.01, value, marks=marks, hint=hint)
+        handle = gui.add_multi_slider(label, low, high, 10.0**-EXPONENT_DIGITS, value, marks=marks, hint=hint)
         return handle, lambda powers: _power(float(powers[0]), knob)
     step = (knob.high - knob.low) / SLIDER_STEPS
     return gui.add_slider(label, min=knob.low, max=knob.high, step=step, initial_value=value, hint=hint), float
@@ -111,7 +109,8 @@ def _shown_value(knob: Knob) -> Any:
     if knob.choices:
         return str(knob.value)
     if knob.logarithmic:
-        return (math.log10(float(knob.value)),)
+        exponent = round(math.log10(float(knob.value)), EXPONENT_DIGITS)
+        return (min(max(exponent, math.log10(knob.low)), math.log10(knob.high)),)
     return knob.value
 
 
@@ -120,13 +119,16 @@ def _power(exponent: float, knob: Knob) -> float:
     return min(max(float(f"{10.0**exponent:.{DIGITS}g}"), knob.low), knob.high)
 
 
-def _label(name: str, knob: Knob) -> str:
-    """A field's name as people read it; a logarithmic slider shows the power of ten, so its label says the value."""
+def knob_label(name: str, knob: Knob) -> str:
+    """A field's name as people read it; a logarithmic slider shows the power of ten, so its label says the value.
+
+    First, for viser breaks lines after any full stop, also one within a number.
+    """
     text = name.rpartition(".")[2].replace("_", " ")
     for plain, proper in (("sh ", "SH "), ("ssim", "SSIM"), ("2d", " 2D"), ("3d", " 3D")):
         text = text.replace(plain, proper)
     text = text[0].upper() + text[1:]
-    return f"{text}: {knob.value:.{DIGITS}g}" if knob.logarithmic else text
+    return f"{knob.value:.{DIGITS}g} {text}" if knob.logarithmic else text
 
 
 def _hint(config: Any, name: str) -> str | None:

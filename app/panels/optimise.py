@@ -58,7 +58,7 @@ class OptimisePanel:
         self.loss_plot = self._plot_of("loss", "Loss, by steps", _LOG)
         self.metric_plot = self._plot_of("metric", "Test", _LINEAR)
         with gui.add_folder("How many, how long", expand_by_default=False):
-            self.count_plot = self._plot_of("Gaussians", "Gaussians, by steps", _LINEAR)
+            self.count_plot = self._plot_of("thousands", "Thousands of Gaussians, by steps", _LINEAR)
             self.time_plot = self._plot_of("ms", "Milliseconds a step, by steps", _LINEAR)
         with gui.add_folder("Keep the run", expand_by_default=False):
             self.folder = gui.add_text("Folder", "", hint=f"A new folder below {self.opener.folders.text}")
@@ -145,8 +145,9 @@ class OptimisePanel:
             return
         self.drawn = shape
         self.count_plot.visible = status.count > 0
+        thousands = tuple((step, count / 1000) for step, count in status.counts)
         plots = (self.loss_plot, self.count_plot, self.time_plot)
-        for plot, points in zip(plots, (status.losses, status.counts, status.milliseconds), strict=True):
+        for plot, points in zip(plots, (status.losses, thousands, status.milliseconds), strict=True):
             if len(points) > 1:
                 steps, values = np.array(points, np.float64).T
                 plot.data = (steps, np.maximum(values, 1e-12))  # Of which there is a logarithm.
@@ -181,7 +182,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
 def _work(status: RunStatus) -> tuple[str, str]:
     """What the last step was about."""
     if status.count > 0:
-        return "Gaussians", f"{status.count:,}, visible in the last photo {status.samples:,}"
+        return "Gaussians", f"{status.count:,} ({status.samples:,} visible in the last photo)"
     return "samples", f"{status.samples:,} of {status.rays:,} rays" if status.rays > 0 else f"{status.samples:,}"
 
 

@@ -149,24 +149,52 @@ def test_a_photo_is_compared_with_the_picture_from_where_it_was_taken(program: P
 
 def test_cameras_are_refined_on_request_while_it_goes_on(program: Program):
     program.until(lambda: program.status.step > 5, "it did not train")
-    box = program.tab.control("Optimise/Refine cameras")
-    program.until(lambda: program.tab.control("Optimise/Refine cameras").props["visible"], "no checkbox")
-    assert box.value is False
+    box = "Optimise/Change as it goes/Cameras/Refine cameras"
+    assert program.tab.control(box, PATIENCE).value is False
     assert "cameras moved" not in program.status.facts
-    program.tab.set_gui("Optimise/Refine cameras", True)
-    program.until(lambda: program.status.settings == {"refine_cameras": True}, "cameras are not refined")
+    program.tab.set_gui(box, True)
+    program.until(lambda: program.status.settings["refine_cameras"] is True, "cameras are not refined")
     program.until(lambda: not program.status.facts["cameras moved"].startswith("0.000 degrees"), "no camera has moved")
 
     def shown() -> bool:
         return any("cameras moved" in c.text for c in program.tab.page.controls.values() if c.kind == "Html")
 
     program.until(shown, "how far cameras have moved is not shown")
-    program.tab.set_gui("Optimise/Refine cameras", False)
-    program.until(lambda: program.status.settings == {"refine_cameras": False}, "cameras are still refined")
+    program.tab.set_gui(box, False)
+    program.until(lambda: program.status.settings["refine_cameras"] is False, "cameras are still refined")
     Image.new("RGB", (32, 32)).save(program.folder / "picture.png")
     program.tab.set_gui("Optimise/New run/Data", "picture.png")
     program.tab.click("Optimise/New run/Begin")
-    program.until(lambda: not program.tab.control("Optimise/Refine cameras").props["visible"], "a picture has none")
+    folder = "Optimise/Change as it goes"
+    program.until(lambda: not program.tab.control(folder).props["visible"], "a picture has nothing to change")
+
+
+def test_knobs_are_turned_in_one_tab_and_seen_in_another_without_answering(splatted: Program):
+    splatted.until(lambda: splatted.status.step > 5, "it did not train")
+    other = ViserClient(splatted.guarded.url, View(width=160, height=120))
+    place = "Optimise/Change as it goes"
+    splatted.tab.set_gui(f"{place}/Picture/SSIM share", 0.5, PATIENCE)
+    splatted.tab.set_gui(f"{place}/Picture/Downscale", "2")
+    splatted.tab.set_gui(f"{place}/Density/Cap", 777)
+    wanted = {"ssim_share": 0.5, "downscale": 2, "cap": 777}
+    splatted.until(lambda: wanted.items() <= splatted.status.settings.items(), "the knobs were not turned")
+    splatted.until(lambda: splatted.status.facts["photos"] == "24 of 24 x 24 pixels", "photos are as large as before")
+    for tab in (splatted.tab, other):
+        splatted.until(lambda tab=tab: tab.gui_value(f"{place}/Density/Cap") == 777, "a tab does not show it")
+        splatted.until(lambda tab=tab: tab.gui_value(f"{place}/Picture/Downscale") == "2", "a tab does not show it")
+    other.close()
+    means = next(c for c in splatted.tab.page.controls.values() if c.label == "0.00016 Means rate")
+    splatted.tab.set_gui(means.label, [-4.5])
+    splatted.until(lambda: splatted.status.settings["means_rate"] == 3.16e-5, "the learning rate was not turned")
+    splatted.until(lambda: splatted.tab.control("3.16e-05 Means rate").value == (-4.5,), "its label says another")
+    splatted.tab.set_gui(f"{place}/Density/Reset every", 0)
+    splatted.until(lambda: "reset_every 0: must be 1 to 100,000" in splatted.status.problem, "it was not refused")
+    splatted.until(lambda: splatted.tab.gui_value(f"{place}/Density/Reset every") == 3000, "it shows what was refused")
+    step = splatted.status.step
+    splatted.until(lambda: splatted.status.step > step, "the run did not go on")
+    splatted.tab.set_gui(f"{place}/Density/Strategy", "mcmc")
+    splatted.until(lambda: splatted.tab.control(f"{place}/Density/Cap").value == 777, "the new strategy has no cap")
+    splatted.tab.control("5e+05 Noise rate", PATIENCE)
 
 
 def test_a_run_of_the_viewer_is_kept_in_a_folder_that_opens_again(program: Program):
