@@ -17,6 +17,7 @@ from .formats import ingp, nerfstudio_checkpoint, torch_zip
 from .formats.errors import FormatError
 from .formats.ingp_schema import GZIP_MAGIC
 from .formats.nerfstudio_folder import find_checkpoint
+from .formats.splatfacto_checkpoint import is_splatfacto
 from .formats.tensors import SUFFIX, read_header
 
 READERS: dict[str, Callable[[Path], Field]] = {
@@ -107,8 +108,10 @@ def field_file(path: Path) -> Path | None:
     None where the path means no field.
     """
     if path.is_dir():
-        return path / RUN_FIELD if (path / RUN_FIELD).is_file() else find_checkpoint(path)
-    return path if _format_of(path) is not None else None
+        file = path / RUN_FIELD if (path / RUN_FIELD).is_file() else find_checkpoint(path)
+    else:
+        file = path if _format_of(path) is not None else None
+    return None if file is None or is_splatfacto(file) else file
 
 
 def is_field(path: Path) -> bool:

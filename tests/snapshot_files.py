@@ -122,6 +122,25 @@ def nerfstudio_state(implementation: str, *, levels: int = 2, size: int = 6, see
     return {f"_model.{name}": value for name, value in state.items()}
 
 
+def splatfacto_state(count: int = 20, *, degree: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The model's part of a small checkpoint of splatfacto, as nerfstudio 1.1.5 has it."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def some(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    state = {
+        "means": some(count, 3),
+        "scales": some(count, 3) - 3.0,
+        "quats": some(count, 4),
+        "features_dc": some(count, 3),
+        "features_rest": some(count, (degree + 1) ** 2 - 1, 3),
+        "opacities": some(count, 1),
+    }
+    named = {f"_model.gauss_params.{name}": value for name, value in state.items()}
+    return {**named, "_model.device_indicator_param": torch.empty(0), "_model.lpips.net.weight": some(2, 2)}
+
+
 def write_checkpoint(path: Path, state: dict[str, torch.Tensor], step: int = 29999) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     schedulers = {"fields": {"last_epoch": step, "_last_lr": [np.float64(1e-4)], "lr_lambdas": [None]}}

@@ -12,7 +12,7 @@ from .colmap import find_model, read_colmap
 from .errors import DatasetError
 from .lenses import camera_directions, camera_to_pixels, pixel_grid, rays, world_to_pixels
 from .ngp_space import NgpSpace
-from .pictures import Downscale, ImageCache, auto_downscale, image
+from .pictures import Downscale, ImageCache, auto_downscale, image, known
 from .posed_images import Distortion, PosedImage, PosedImages
 from .transforms import LABELS, read_transforms
 
@@ -29,6 +29,7 @@ __all__ = [
     "camera_to_pixels",
     "image",
     "is_dataset",
+    "known",
     "pixel_grid",
     "rays",
     "read",

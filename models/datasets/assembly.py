@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from .lenses import folds
 from .pictures import picture_header
 from .posed_images import Distortion, PosedImage
 
+PHOTOS, COPIES = "images", (2, 4, 8)
+"""The folder of photos as COLMAP and nerfstudio name it, and the factors that are ended to it for reduced copies."""
 SHAPE_SLACK = 0.02
 """How far width/height of a photo may be from what the cameras say."""
 
@@ -37,6 +39,8 @@ class Frame:
     """Intrinsics for the stated width and height."""
     distortion: Distortion | None
     label: str | None = None
+    mask: str | None = None
+    """Path of its mask below `folder`."""
 
 
 @dataclass
@@ -58,7 +62,7 @@ def assemble(opened: Path, frames: Sequence[Frame]) -> Assembled:
     labels = list(dict.fromkeys(frame.label for frame in frames))
     ordered = sorted(frames, key=lambda frame: (labels.index(frame.label), natural(frame.name)))
     result = Assembled()
-    missing, resized, folded = [], 0, 0
+    missing, resized, folded, unmasked = [], 0, 0, 0
     for frame in ordered:
         photo = find_photo(frame.source, frame.folder, frame.name)
         if photo is None:
@@ -67,6 +71,7 @@ def assemble(opened: Path, frames: Sequence[Frame]) -> Assembled:
         posed = _posed(frame, photo)
         resized += frame.stated is not None and frame.stated != (posed.width, posed.height)
         folded += folds(posed)
+        unmasked += frame.mask is not None and posed.mask_path is None
         result.images.append(posed)
         result.labels.append(frame.label)
     if len(result.images) == 0:
@@ -78,6 +83,8 @@ def assemble(opened: Path, frames: Sequence[Frame]) -> Assembled:
         result.remarks.append(f"{resized} photos are not of the size that their cameras state; these were scaled")
     if folded > 0:
         result.remarks.append(f"the lens distortion of {folded} photos folds over in the corners; rays there are bent")
+    if unmasked > 0:
+        result.remarks.append(f"the masks of {unmasked} photos are missing; these are used whole")
     return result
 
 
@@ -90,7 +97,27 @@ def _posed(frame: Frame, photo: Path) -> PosedImage:
     K = frame.K(*stated)
     K[0] *= width / stated[0]
     K[1] *= height / stated[1]
-    return PosedImage(photo, frame.camera_to_world, K, width, height, frame.distortion, alpha)
+    return PosedImage(
+        photo,
+        frame.camera_to_world,
+        K,
+        width,
+        height,
+        frame.distortion,
+        alpha,
+        _copies(frame, photo),
+        None if frame.mask is None else find_photo(frame.source, frame.folder, frame.mask),
+    )
+
+
+def _copies(frame: Frame, photo: Path) -> tuple[tuple[int, Path], ...]:
+    """The copies that lie in images_2, images_4 and images_8, for a photo of the folder images."""
+    first, *inside = PurePosixPath(frame.name.replace("\\", "/")).parts
+    if first != PHOTOS or len(inside) == 0:
+        return ()
+    named = [(factor, "/".join([f"{PHOTOS}_{factor}", *inside[:-1], photo.name])) for factor in COPIES]
+    found = [(factor, find_photo(frame.source, frame.folder, name)) for factor, name in named]
+    return tuple((factor, path) for factor, path in found if path is not None)
 
 
 def _few(names: Sequence[str]) -> str:

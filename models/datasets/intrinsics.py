@@ -63,7 +63,9 @@ def distortion(entries: Entries) -> Distortion | None:
         raise DatasetError(entries.source, entries.place, rule, "undistort the photos to PINHOLE first")
     if model in PINHOLES:
         return None
-    k1, k2, k3, k4, p1, p2 = (entries.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    # nerfstudio may hold all six in one list.
+    listed = entries.vector("distortion_params", 6)
+    k1, k2, k3, k4, p1, p2 = listed or (entries.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
     if model in FISHEYES:
         return Distortion("fisheye", k1, k2, k3, k4)
     lens = Distortion("radial", k1, k2, k3, k4, p1, p2)

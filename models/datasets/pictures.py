@@ -39,11 +39,12 @@ class ImageCache:
 
     def image(self, posed: PosedImage, downscale: int = 1) -> np.ndarray:  # [H // f, W // f, 3 | 4]
         """The photo, read-only; from the file the first time, and again when the file has changed."""
+        path = _copy(posed, downscale) or posed.path
         try:
-            status = posed.path.stat()
+            status = path.stat()
         except OSError as error:
-            raise _unreadable(posed.path, error) from error
-        key = (posed.path, status.st_mtime_ns, status.st_size, downscale)
+            raise _unreadable(path, error) from error
+        key = (path, status.st_mtime_ns, status.st_size, downscale)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -82,14 +83,42 @@ def auto_downscale(dataset: PosedImages, downscale: Downscale = "auto") -> int:
 
 
 def load(posed: PosedImage, downscale: int = 1) -> np.ndarray:  # [H // f, W // f, 3 | 4]
-    """The photo from its file, past the cache."""
+    """The photo from its file, past the cache; from a copy where there is one of that factor."""
     if downscale < 1:
         raise ValueError(f"downscale must be a whole number >= 1, it is {downscale}")
-    pixels = _read_exr(posed.path) if posed.is_linear else _read_8bit(posed.path)
+    read = _read_exr if posed.is_linear else _read_8bit
+    copy = _copy(posed, downscale)
+    if copy is not None:
+        return read(copy)
+    pixels = read(posed.path)
     if pixels.shape[:2] != (posed.height, posed.width):
         rule = f"is {pixels.shape[1]} x {pixels.shape[0]} pixels, was {posed.width} x {posed.height} when it was opened"
         raise DatasetError(posed.path, "size", rule, "open the data set again")
     return pixels if downscale == 1 else box_filtered(pixels, downscale)
+
+
+def known(posed: PosedImage, downscale: int = 1) -> np.ndarray | None:  # [H // f, W // f] bool
+    """Where the photo may be learnt from: where its mask is not 0, in all of a reduced pixel. None = everywhere.
+
+    Raises: DatasetError when the mask cannot be decoded or is of another size than the photo.
+    """
+    if posed.mask_path is None:
+        return None
+    pixels = _read_8bit(posed.mask_path)[..., :3]
+    if pixels.shape[:2] != (posed.height, posed.width):
+        rule = f"is a mask of {pixels.shape[1]} x {pixels.shape[0]}, its photo has {posed.width} x {posed.height}"
+        raise DatasetError(posed.mask_path, "size", rule, "make it as large as the photo")
+    hidden = np.where((pixels > 0).any(axis=2, keepdims=True), np.float32(0), np.float32(1))
+    return box_filtered(hidden, downscale)[..., 0] == 0
+
+
+def _copy(posed: PosedImage, downscale: int) -> Path | None:
+    """The copy reduced by this factor, where its pixels are exactly those squares of the photo's."""
+    path = dict(posed.copies).get(downscale)
+    if path is None or posed.width % downscale != 0 or posed.height % downscale != 0:
+        return None
+    wanted = (posed.width // downscale, posed.height // downscale, posed.has_alpha)
+    return path if picture_header(path) == wanted else None
 
 
 def box_filtered(pixels: np.ndarray, factor: int) -> np.ndarray:  # [H, W, 1..4] -> [H // f, W // f, 1..4]

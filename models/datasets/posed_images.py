@@ -41,6 +41,10 @@ class PosedImage:
     height: int
     distortion: Distortion | None = None
     has_alpha: bool = False
+    copies: tuple[tuple[int, Path], ...] = ()
+    """Reduced copies beside it, such as those of images_4, each with its factor."""
+    mask_path: Path | None = None
+    """A picture of the same size that is 0 where the photo is not to be learnt from."""
 
     @property
     def position(self) -> np.ndarray:  # [3]

@@ -2,14 +2,15 @@
 
 All hold "frames" with "file_path" and "transform_matrix", camera to world in OpenGL axes (+y up, looking along -z).
 Blender's come as transforms_{train,val,test}.json with camera_angle_x alone; instant-ngp's add aabb_scale, scale,
-offset or aabb; nerfstudio's add camera_model, {train,val,test}_filenames and ply_file_path (which lies in the saved
-world, as the poses do: its applied_transform needs no undoing here).
+offset or aabb; nerfstudio's add camera_model, {train,val,test}_filenames, mask_path, ply_file_path and what was done
+to the world (`saved_world`). Depth maps and colmap_im_id are not looked at.
 Where a file does not say how the scene lies in NGP's cube, it is fitted to the cameras; Blender's fits as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from .intrinsics import distortion, intrinsics, stated_size
 from .ngp_space import SCALE, NgpSpace, boxed, fitted
 from .posed_images import PosedImages
 from .poses import opencv_pose
+from .saved_world import saved_world
 from .splits import by_labels, every_eighth
 
 LABELS = ("train", "val", "test")
@@ -47,13 +49,13 @@ def read_transforms(opened: Path, files: Sequence[tuple[Path, str | None]]) -> P
         train, test = every_eighth(len(assembled.images))
     path, _, meta = metas[0]
     points, colors, remarks = _points(path, meta)
+    if points is not None:
+        points = saved_world(Entries(path, "file", {}, meta)).points(points).astype(np.float32)
     poses = np.stack([image.camera_to_world for image in assembled.images])
     space, aabb_scale = _space(Entries(path, "file", {}, meta), poses, points)
     unused = len(assembled.images) - len(set(train) | set(test))
     if unused > 0:
         remarks.append(f"{unused} photos belong neither to training nor to the test and are not used")
-    if any(isinstance(frame, dict) and "mask_path" in frame for frame in meta["frames"]):
-        remarks.append("masks are not used")
     return PosedImages(
         name=opened.stem if opened.is_file() else opened.resolve().name,
         path=opened,
@@ -74,12 +76,16 @@ def _frames(source: Path, label: str | None, meta: dict[str, Any]) -> list[Frame
         state = "is missing" if listed is None else "is empty" if listed == [] else "is no list"
         raise DatasetError(source, "frames", f"the list of photos {state}", "open a file with posed photos")
     named = _named(source, meta)
-    return [_frame(source, i, frame, meta, label, named) for i, frame in enumerate(listed)]
+    world = saved_world(Entries(source, "file", {}, meta))
+    found = [_frame(source, i, frame, meta) for i, frame in enumerate(listed)]
+    labels = [named.get(_plain(frame.name)) if len(named) > 0 else label for frame in found]
+    return [
+        replace(frame, camera_to_world=world.pose(frame.camera_to_world), label=own)
+        for frame, own in zip(found, labels, strict=True)
+    ]
 
 
-def _frame(
-    source: Path, index: int, frame: Any, meta: dict[str, Any], label: str | None, named: dict[str, str]
-) -> Frame:
+def _frame(source: Path, index: int, frame: Any, meta: dict[str, Any]) -> Frame:
     place = f"frames[{index}]"
     if not isinstance(frame, dict):
         raise DatasetError(source, place, f"is {ascii(frame)[:40]}, must be an object", RECAPTURE)
@@ -101,7 +107,7 @@ def _frame(
         stated=stated_size(entries),
         K=lambda width, height: intrinsics(entries, width, height),
         distortion=distortion(entries),
-        label=named.get(_plain(name), None) if len(named) > 0 else label,
+        mask=entries.text("mask_path"),
     )
 
 

@@ -1,6 +1,7 @@
 """Splat files: `read(path)`, `write(path, value)`, `describe(path)`; one file a format, one table for all.
 
-Content decides where it is clear (PLY, SPZ, SOG carry a mark); .splat and .ksplat carry none, there the suffix does.
+Content decides where it is clear (PLY, SPZ, SOG and checkpoints carry a mark); .splat and .ksplat carry none, there
+the suffix does.
 Every reader returns `Gaussians` in this program's conventions (`h3d.renderers`): quaternions wxyz, sizes as natural
 logarithms, opacities as logits, SH as [N, K, 3], axes x right, y down, z forward. Every failure is a `FormatError`.
 """
@@ -16,11 +17,12 @@ import numpy as np
 
 from h3d.models.gaussians import Gaussians
 
-from . import compressed_ply, ksplat, ply, point_cloud, sog, splat, spz
+from . import compressed_ply, ksplat, ply, point_cloud, sog, splat, splatfacto_checkpoint, spz
 from .errors import FormatError
 from .ply_header import MAGIC as PLY_MAGIC
 from .ply_header import read_header
 from .scenes import find_scene
+from .torch_zip import is_torch_zip
 
 __all__ = ["READABLE", "WRITABLE", "Description", "FormatError", "describe", "find_scene", "read", "sha256", "write"]
 
@@ -58,10 +60,18 @@ _POINTS = Format(
 _SPLAT = Format("splat", (".splat",), splat.read, lambda path: "", splat.write, splat.QUANTISATION)
 _KSPLAT = Format("ksplat", (".ksplat",), ksplat.read, ksplat.version, None, ksplat.QUANTISATION)
 _SPZ = Format("SPZ", (".spz",), spz.read, spz.version, spz.write, spz.QUANTISATION)
+_SPLATFACTO = Format(
+    "splatfacto checkpoint",
+    (splatfacto_checkpoint.SUFFIX,),
+    splatfacto_checkpoint.read,
+    splatfacto_checkpoint.version,
+    None,
+    splatfacto_checkpoint.QUANTISATION,
+)
 _SOG = Format("SOG", (".sog", "meta.json"), sog.read, sog.version, sog.write, sog.QUANTISATION)
 
 # Longer suffixes stand first: .compressed.ply also ends in .ply.
-FORMATS = (_COMPRESSED, _PLY, _POINTS, _SPLAT, _KSPLAT, _SPZ, _SOG)
+FORMATS = (_COMPRESSED, _PLY, _POINTS, _SPLAT, _KSPLAT, _SPZ, _SOG, _SPLATFACTO)
 READABLE = tuple(dict.fromkeys(suffix for f in FORMATS for suffix in f.suffixes))
 """Suffixes that `read` knows."""
 WRITABLE = {suffix: f.quantisation for f in FORMATS if f.write is not None for suffix in f.suffixes}
@@ -184,6 +194,8 @@ def _format_of(path: Path) -> Format:
         return _ply_format(path)
     if spz.is_spz(start):
         return _SPZ
+    if start.startswith(sog.ZIP_MAGIC) and is_torch_zip(path):
+        return _SPLATFACTO
     if start.startswith(sog.ZIP_MAGIC) or path.name.lower().endswith(".json"):
         return _SOG
     for unmarked in (_SPLAT, _KSPLAT):

@@ -8,7 +8,6 @@ Source: nerfstudio 1.1.5, fields/nerfacto_field.py and models/instant_ngp.py; ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +18,16 @@ from h3d.models.nerfstudio_field import COLOR_INPUTS, GEOMETRY_FEATURES, Nerfstu
 from h3d.renderers.fields import MAX_CASCADES, pack_bits
 from h3d.renderers.hash_encoding import HashGridConfig, num_entries, per_level_scale
 
-from . import torch_zip
 from .errors import DAMAGED, FormatError
 from .nerfstudio_cells import resampled
-from .nerfstudio_folder import FOLDER, find_checkpoint, model_settings, scene_from_world
+from .nerfstudio_folder import FOLDER, find_checkpoint, scene_from_world
+from .nerfstudio_state import Checkpoint, open_checkpoint
 from .tcnn_params import CUTLASS, FULLY_FUSED, FULLY_FUSED_WIDTHS, NetworkShape
-from .torch_zip import StoredTensor
 
 SUFFIX = ".ckpt"
 BASE_RESOLUTION, FINEST_RESOLUTION, TABLE_SIZE, LEVELS, HIDDEN = 16, 2048, 19, 16, 64
 CONE_ANGLE = 0.004
 """Instant-ngp's of nerfstudio, where the configuration does not say; 0 for bounded scenes."""
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    """The tensors of the model by name, and what the files beside the checkpoint say."""
-
-    path: Path
-    tensors: dict[str, StoredTensor]
-    settings: dict[str, str]
-    step: Any
-
-    def has(self, name: str) -> bool:
-        return name in self.tensors
-
-    def load(self, name: str, *shape: int | None) -> torch.Tensor:
-        """A tensor of a shape; None leaves a size free. Raises: FormatError."""
-        stored = self.tensors.get(name)
-        if stored is None:
-            raise FormatError(self.path, name, "is not in the checkpoint", "give one of nerfstudio's instant-ngp")
-        wanted = all(size in (None, found) for size, found in zip(shape, stored.shape, strict=False))
-        if len(stored.shape) != len(shape) or not wanted:
-            sizes = ", ".join("*" if size is None else str(size) for size in shape)
-            raise FormatError(self.path, name, f"its shape is {list(stored.shape)}, it must be [{sizes}]", DAMAGED)
-        return stored.load()
-
-    def number(self, buffer: str, setting: str, usual: int) -> int:
-        """A size from a buffer of the field, else from config.yml, else the usual one."""
-        if self.has(buffer):
-            return int(self.load(buffer).to(torch.int64))
-        text = self.settings.get(setting, "")
-        return int(text) if text.isdecimal() and len(text) < 10 else usual
 
 
 def read(path: Path) -> NerfstudioField:
@@ -98,25 +65,20 @@ def read(path: Path) -> NerfstudioField:
     return field
 
 
-def _opened(file: Path) -> _Checkpoint:
-    content = torch_zip.read(file)
-    state = content.get("pipeline") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(state, dict):
-        raise FormatError(file, "checkpoint", "it has no 'pipeline'", "give a checkpoint of nerfstudio's instant-ngp")
-    named = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
-    tensors = {k.removeprefix("module.").removeprefix("_model."): v for k, v in named.items()}
-    if "occupancy_grid.binaries" not in tensors:
-        method = "instant-ngp"
-        if any(key.startswith("proposal_networks.") for key in tensors):
-            method = "nerfacto, which samples by proposal networks"
-        elif any(key.endswith("features_dc") for key in tensors):
-            method = "splatfacto: export its .ply with ns-export gaussian-splat"
-        rule = f"it has no occupancy grid ({'it looks like ' if method != 'instant-ngp' else 'of '}{method})"
+def _opened(file: Path) -> Checkpoint:
+    checkpoint = open_checkpoint(file)
+    if checkpoint.method != "instant-ngp":
+        method = checkpoint.method
+        looks = {
+            "nerfacto": "nerfacto, which samples by proposal networks",
+            "splatfacto": "splatfacto, which holds Gaussians",
+        }.get(method, method)
+        rule = f"it has no occupancy grid (it looks like {looks})"
         raise FormatError(file, "checkpoint", rule, "give a checkpoint of nerfstudio's instant-ngp")
-    return _Checkpoint(file, tensors, model_settings(file), content.get("step"))
+    return checkpoint
 
 
-def _density_part(checkpoint: _Checkpoint) -> tuple[HashGridConfig, torch.Tensor, Weights]:
+def _density_part(checkpoint: Checkpoint) -> tuple[HashGridConfig, torch.Tensor, Weights]:
     """Encoding, table [E, F] and matrices of the density network, the last input of which is 1."""
     levels = checkpoint.number("field.num_levels", "num_levels", LEVELS)
     size = checkpoint.number("field.log2_hashmap_size", "log2_hashmap_size", TABLE_SIZE)
@@ -151,7 +113,7 @@ def _density_part(checkpoint: _Checkpoint) -> tuple[HashGridConfig, torch.Tensor
 
 
 def _flat_density_part(
-    checkpoint: _Checkpoint, flat: torch.Tensor, encoding: HashGridConfig
+    checkpoint: Checkpoint, flat: torch.Tensor, encoding: HashGridConfig
 ) -> tuple[HashGridConfig, torch.Tensor, Weights]:
     """Of tiny-cuda-nn's vector: the network, then the grid."""
     entries = num_entries(encoding) * encoding.features
@@ -162,7 +124,7 @@ def _flat_density_part(
     return encoding, grid.reshape(-1, encoding.features).contiguous(), (first, *matrices[1:])
 
 
-def _color_part(checkpoint: _Checkpoint, *, biased: bool) -> Weights:
+def _color_part(checkpoint: Checkpoint, *, biased: bool) -> Weights:
     """Matrices of the colour network: harmonics, geometry features and 1 in; the appearance code is zeros."""
     if biased:
         return _with_biases(_linear_layers(checkpoint, "field.mlp_head.layers"), keep=COLOR_INPUTS - 1)
@@ -179,7 +141,7 @@ def _color_part(checkpoint: _Checkpoint, *, biased: bool) -> Weights:
     return (torch.cat([matrices[0][:, : COLOR_INPUTS - 1], bias], dim=1), *matrices[1:])
 
 
-def _flat_shape(checkpoint: _Checkpoint, count: int, inputs: int, outputs: int, name: str) -> NetworkShape:
+def _flat_shape(checkpoint: Checkpoint, count: int, inputs: int, outputs: int, name: str) -> NetworkShape:
     """The network of one width that has so many parameters; its hidden layers are not stored."""
     widths = (HIDDEN, *FULLY_FUSED_WIDTHS)
     for shape in (NetworkShape(inputs, width, layers, outputs) for layers in range(1, 9) for width in widths):
@@ -193,7 +155,7 @@ def _multiple(shape: NetworkShape) -> int:
     return FULLY_FUSED if shape.hidden in FULLY_FUSED_WIDTHS else CUTLASS
 
 
-def _linear_layers(checkpoint: _Checkpoint, prefix: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _linear_layers(checkpoint: Checkpoint, prefix: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Weight [O, I] and bias [O] of each layer."""
     layers: list[tuple[torch.Tensor, torch.Tensor]] = []
     while len(layers) == 0 or checkpoint.has(f"{prefix}.{len(layers)}.weight"):
@@ -221,7 +183,7 @@ def _with_biases(layers: list[tuple[torch.Tensor, torch.Tensor]], keep: int | No
     return tuple(matrices)
 
 
-def _occupied_part(checkpoint: _Checkpoint) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _occupied_part(checkpoint: Checkpoint) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Bits of the cells, N to the unit cube, and the scene's box in it."""
     box = checkpoint.load("field.aabb" if checkpoint.has("field.aabb") else "occupancy_grid.aabbs", None, None).double()
     box = box.flatten()[:6].reshape(-1, 3)
@@ -240,7 +202,7 @@ def _occupied_part(checkpoint: _Checkpoint) -> tuple[torch.Tensor, torch.Tensor,
     return pack_bits(values, 0.5), matrix, within
 
 
-def _cone_angle(checkpoint: _Checkpoint, contracted: bool) -> float:
+def _cone_angle(checkpoint: Checkpoint, contracted: bool) -> float:
     try:
         return float(checkpoint.settings["cone_angle"])
     except (KeyError, ValueError):
@@ -253,9 +215,8 @@ def _up(scene_from_world: torch.Tensor) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _remark(checkpoint: _Checkpoint, contracted: bool, stated: bool, has_transform: bool) -> str:
-    step = checkpoint.step if isinstance(checkpoint.step, int) else "an unknown number of"
-    parts = [f"nerfstudio's instant-ngp after {step} steps"]
+def _remark(checkpoint: Checkpoint, contracted: bool, stated: bool, has_transform: bool) -> str:
+    parts = [f"nerfstudio's instant-ngp after {checkpoint.age}"]
     if not stated:
         parts.append(f"taken to be {'contracted' if contracted else 'bounded'}, there is no config.yml beside it")
     if not has_transform:

@@ -69,6 +69,8 @@ def scene_from_world(file: Path) -> tuple[torch.Tensor, bool]:
             1e-12 < size * scale**2 < 1e12 and torch.allclose(gram, size * torch.eye(3).double(), atol=1e-3 * size)
         ):
             raise ValueError("transform must turn and scale alone")
+        if float(torch.linalg.det(rows[:, :3])) * scale < 0:
+            raise ValueError("transform must not mirror")
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(path, "transform", f"cannot be used ({error})", DAMAGED) from error
     matrix[:3] = rows * scale

@@ -1,4 +1,4 @@
-"""Which file of a folder is the scene: a SOG folder, the newest iteration of a training run, or the one splat file."""
+"""Which file of a folder is the scene: a SOG folder, the newest of a training run, or the one splat file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from .errors import FormatError
+from .nerfstudio_folder import find_checkpoint
 
 SCENE_SUFFIXES = (".ply", ".splat", ".ksplat", ".spz", ".sog")
 _ITERATION = re.compile(r"iteration_(\d{1,12})")
@@ -15,13 +16,13 @@ def find_scene(folder: Path | str) -> Path:
     """The scene file in `folder`.
 
     meta.json of a SOG folder; else point_cloud/iteration_N/point_cloud.ply with the highest N, as 3DGS training
-    leaves it; else the single file with a splat suffix.
+    leaves it, or the newest checkpoint of a run of nerfstudio; else the single file with a splat suffix.
     Raises: FormatError when there is none, or several to choose from.
     """
     folder = Path(folder)
     if (folder / "meta.json").is_file():
         return folder / "meta.json"
-    trained = _last_iteration(folder)
+    trained = _last_iteration(folder) or find_checkpoint(folder)
     if trained is not None:
         return trained
     files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SCENE_SUFFIXES) and p.is_file())

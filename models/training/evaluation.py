@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from h3d.models import losses
+from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImage, PosedImages, image, pixel_grid, rays
 from h3d.models.hash_grid import HashGridField
 from h3d.renderers.cancel import CancelFlag
@@ -54,9 +54,15 @@ def evaluate(
         posed = dataset.images[index]
         photo = photo_on(posed, downscale, background)
         rendered = render_photo(field, posed, downscale, background, cancel=cancel)
+        psnr, shown = float(losses.psnr(rendered, photo)), datasets.known(posed, downscale)
+        if shown is not None:
+            seen = torch.from_numpy(shown)
+            psnr = float(losses.psnr(rendered[seen][None], photo[seen][None]))
+            # What the mask hides counts as right for SSIM, whose windows are of whole pictures.
+            photo = torch.where(seen[..., None], photo, rendered)
         large = min(photo.shape[:2]) >= losses.WINDOW
         ssim = float(losses.ssim(rendered, photo)) if large else None
-        yield Judged(index, photo, rendered, float(losses.psnr(rendered, photo)), ssim)
+        yield Judged(index, photo, rendered, psnr, ssim)
 
 
 def verdict(judged: Sequence[Judged]) -> Verdict:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
+from h3d.models import datasets
 from h3d.models.datasets import PosedImage, PosedImages, camera_directions, image, pixel_grid
 
 from .occupancy import View
@@ -42,18 +43,22 @@ class PhotoRays:
     pixel_starts: torch.Tensor  # [N] int64, where each photo begins in `pixels`
     directions: torch.Tensor  # [table, 3] unit, in camera space, lens after lens
     direction_starts: torch.Tensor  # [N] int64, where each photo's lens begins in `directions`
-    sizes: torch.Tensor  # [N] int64, pixels of each photo
+    sizes: torch.Tensor  # [N] int64, pixels of each photo that may be learnt from
+    known: torch.Tensor | None  # [sum of sizes] int32, which pixels of their photo those are; None = all
     poses: torch.Tensor  # [N, 3, 4] camera to NGP space
 
     def to(self, device: torch.device) -> PhotoRays:
         """All arrays on `device`."""
-        return PhotoRays(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return PhotoRays(**{name: None if array is None else array.to(device) for name, array in arrays.items()})
 
     def draw(self, count: int, generator: torch.Generator) -> RayBatch:
         """`count` rays: every photo, and every pixel within it, equally likely; drawn on the CPU for every device."""
         photo = torch.randint(self.sizes.shape[0], (count,), generator=generator).to(self.sizes.device)
         chance = torch.rand(count, generator=generator, dtype=torch.float64).to(self.sizes.device)
         pixel = (chance * self.sizes[photo]).long()
+        if self.known is not None:
+            pixel = self.known[(self.sizes.cumsum(0) - self.sizes)[photo] + pixel].long()
         poses = self.poses[photo]
         turned = torch.einsum("rij,rj->ri", poses[:, :, :3], self.directions[self.direction_starts[photo] + pixel])
         color = self.pixels[self.pixel_starts[photo] + pixel].float() / 255.0
@@ -65,22 +70,25 @@ def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> 
     """The photos of these indices, reduced by `downscale`, in memory.
 
     Raises:
-        DatasetError: a photo cannot be decoded.
-        ValueError: there is none, or their pixels would fill more memory than 4 GiB.
+        DatasetError: a photo or its mask cannot be decoded.
+        ValueError: there is none, their pixels would fill more memory than 4 GiB, or masks hide a whole one.
     """
     photos = photos_to_hold(dataset, indices, downscale)
     pictures = [as_bytes(image(photo, downscale)) for photo in photos]
     channels = max(picture.shape[2] for picture in pictures)
     rows = [_padded(picture, channels).reshape(-1, channels) for picture in pictures]
     lenses, direction_starts = _lenses(photos, downscale)
-    sizes = torch.tensor([len(row) for row in rows])
+    counts = torch.tensor([len(row) for row in rows])
+    known = _known_pixels(photos, rows, downscale)
+    sizes = counts if known is None else torch.tensor([len(numbers) for numbers in known])
     poses = np.stack([dataset.space.pose_to_ngp(photo.camera_to_world)[:3] for photo in photos])
     return PhotoRays(
         pixels=torch.from_numpy(np.concatenate(rows)),
-        pixel_starts=torch.cumsum(sizes, 0) - sizes,
+        pixel_starts=torch.cumsum(counts, 0) - counts,
         directions=lenses,
         direction_starts=direction_starts,
         sizes=sizes,
+        known=None if known is None else torch.from_numpy(np.concatenate(known)),
         poses=torch.from_numpy(poses.astype(np.float32)),
     )
 
@@ -132,6 +140,22 @@ def _padded(picture: np.ndarray, channels: int) -> np.ndarray:  # [H, W, C] -> [
     """Photos without alpha among some that have it are opaque."""
     missing = channels - picture.shape[2]
     return picture if missing == 0 else np.pad(picture, ((0, 0), (0, 0), (0, missing)), constant_values=255)
+
+
+def _known_pixels(
+    photos: Sequence[PosedImage], rows: Sequence[np.ndarray], downscale: int
+) -> list[np.ndarray] | None:  # [pixels] int32 of each photo
+    """The pixels that no mask hides, where there are masks at all."""
+    if all(photo.mask_path is None for photo in photos):
+        return None
+    found = []
+    for photo, row in zip(photos, rows, strict=True):
+        shown = datasets.known(photo, downscale)
+        numbers = np.arange(len(row)) if shown is None else np.flatnonzero(shown)
+        found.append(numbers.astype(np.int32))
+        if len(found[-1]) == 0:
+            raise ValueError(f"{photo.mask_path}: the mask hides all of its photo; leave that photo out")
+    return found
 
 
 def _lenses(photos: Sequence[PosedImage], downscale: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,7 @@
 """Photos as a rasteriser can learn from them: lens distortion undone, so that a pinhole camera has taken them.
 
 N photos, all in memory as bytes, sRGB with straight alpha. A pixel that the photo does not cover, where its lens has
-seen less than the pinhole would, is not known and teaches nothing.
+seen less than the pinhole would or a mask hides it, is not known and teaches nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from h3d.models import datasets
 from h3d.models.datasets import PosedImage, PosedImages, camera_to_pixels, image
 from h3d.models.photo_field import bilinear
 
@@ -57,9 +58,9 @@ def pinhole_photo(posed: PosedImage, downscale: int) -> PinholePhoto:
     pixels = as_bytes(image(posed, downscale))
     K = posed.K.copy()
     K[:2] /= downscale
-    known = None
+    known = datasets.known(posed, downscale)
     if posed.distortion is not None:
-        pixels, known = _straightened(posed, pixels, K, downscale)
+        pixels, known = _straightened(posed, pixels, known, K, downscale)
     return PinholePhoto(
         viewmat=torch.from_numpy(np.linalg.inv(posed.camera_to_world).astype(np.float32)),
         K=torch.from_numpy(K.astype(np.float32)),
@@ -69,7 +70,7 @@ def pinhole_photo(posed: PosedImage, downscale: int) -> PinholePhoto:
 
 
 def _straightened(
-    posed: PosedImage, pixels: np.ndarray, K: np.ndarray, downscale: int
+    posed: PosedImage, pixels: np.ndarray, unmasked: np.ndarray | None, K: np.ndarray, downscale: int
 ) -> tuple[np.ndarray, np.ndarray]:  # [H, W, C], [H, W]
     """What the pinhole sees, between the photo's pixels, and where it sees any of it."""
     height, width = pixels.shape[:2]
@@ -77,5 +78,9 @@ def _straightened(
     local = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], axis=-1)
     at = camera_to_pixels(posed, local.reshape(-1, 3)).reshape(height, width, 2) / downscale - 0.5
     known = ((at > -0.5) & (at < np.array([width, height]) - 0.5)).all(axis=-1)
+    if unmasked is not None:
+        # A value between pixels needs all four of them.
+        shown = bilinear(unmasked[..., None].astype(np.float32), np.nan_to_num(at).reshape(-1, 2))
+        known &= shown.reshape(height, width) > 1.0 - 1e-4
     seen = bilinear(pixels.astype(np.float32), np.nan_to_num(at).reshape(-1, 2)).reshape(height, width, -1)
     return np.rint(np.clip(seen, 0.0, 255.0)).astype(np.uint8), np.asarray(known)

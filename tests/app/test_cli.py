@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -14,11 +15,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 from balls import ball
 from picture_files import noise
 from PIL import Image
 from program import running_program
-from snapshot_files import snapshot, write_snapshot
+from snapshot_files import snapshot, splatfacto_state, write_checkpoint, write_snapshot
 
 from h3d.app.cli import convert, info
 from h3d.models import formats
@@ -177,3 +179,14 @@ def test_help_and_readme_tell_every_model_that_can_be_learnt():
         for name, kind in KINDS.items():
             assert f"{name} = {kind.learns}" in told, f"{entry}: {name}"
             assert f"`{name}`" in readme, f"README: {name}"
+
+
+def test_a_run_of_splatfacto_is_told_converted_and_drawn(tmp_path: Path):
+    run = tmp_path / "run"
+    checkpoint = write_checkpoint(run / "nerfstudio_models" / "step-000029999.ckpt", splatfacto_state())
+    said = h3d("info", run).stdout
+    assert "splatfacto checkpoint (29999 steps)" in said and re.search(r"Gaussians +20\n", said)
+    assert h3d("convert", checkpoint, tmp_path / "out.ply").returncode == 0
+    assert torch.equal(formats.read(tmp_path / "out.ply").means, formats.read(run).means)
+    drawn = h3d("render", run, "-o", tmp_path / "out.png", "--width", "48", "--height", "32")
+    assert drawn.returncode == 0 and (tmp_path / "out.png").stat().st_size > 0

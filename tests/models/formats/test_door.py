@@ -15,7 +15,8 @@ VALUE = scene(Recipe(seed=1, count=60, degree=1, extent=3.0))
 
 
 def test_tables_name_every_format_once_with_its_quantisation():
-    assert formats.READABLE == (".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog", "meta.json")
+    splats = (".compressed.ply", ".ply", ".splat", ".ksplat", ".spz", ".sog", "meta.json")
+    assert formats.READABLE == (*splats, ".ckpt")
     assert list(formats.WRITABLE) == [".compressed.ply", ".ply", ".splat", ".spz", ".sog", "meta.json"]
     assert all(len(quantisation) > 0 for quantisation in formats.WRITABLE.values())
 

@@ -175,7 +175,7 @@ def _refuses_wrong_arrays(tmp_path: Path, field: NerfstudioField) -> None:
         ),
         (
             {"occupancy_grid.binaries": None, "gauss_params.features_dc": torch.zeros(2, 3)},
-            "it looks like splatfacto: export its .ply",
+            "it looks like splatfacto, which holds Gaussians",
         ),
         ({"field.mlp_base.model.0.hash_table": None}, "it has no hash table"),
         ({"field.mlp_base.model.0.hash_table": torch.zeros(3, 2)}, "hash_table: its shape is \\[3, 2\\], it must be"),
