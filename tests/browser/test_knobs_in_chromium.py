@@ -1,5 +1,5 @@
-"""Proves in a real browser that every knob of a run of Gaussians can be turned as it goes, that each turn is logged, and
-that the run done again from its log is the same bit for bit."""
+"""Proves in a real browser that every knob of a run of Gaussians can be turned as it goes, that each turn is logged,
+and that the run done again from its log is the same bit for bit."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: P
         press_folder(page, "Keep the run")
         page.get_by_label("Folder", exact=True).locator("visible=true").fill("kept")
         page.get_by_role("button", name="Record it there").click()
-        wait_until(page, lambda: (run / "events.jsonl").exists(), "the run is not recorded")
+        wait_until(page, (run / "events.jsonl").exists, "the run is not recorded")
         press_folder(page, "Keep the run")
         for group in ("learning rates", "picture", "density"):
             press_folder(page, group.capitalize())
