@@ -120,6 +120,7 @@ class GaussiansModel(SplatfactoModel):
             height,
             options=options,
         )
+        assert seen.depth is not None
         return {
             "rgb": seen.rgb[0].clamp(0.0, 1.0),
             "depth": seen.depth[0][..., None],

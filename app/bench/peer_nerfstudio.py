@@ -2,7 +2,7 @@
 
 Its requirements exclude ours (viser 0.2.7, gsplat 1.4.0), so it runs in an environment and a process of its own. Only
 what its encoding imports is installed there; torch and the rest are this interpreter's, so that both use the same.
-H3D_NERFSTUDIO_PYTHON names an interpreter that has nerfstudio already. Both encode the same points at 16 levels from 16
+H3D_NERFSTUDIO names an interpreter that has nerfstudio already. Both encode the same points at 16 levels from 16
 to 2048 cells; nerfstudio hashes the coarse levels too and lays the grids half a cell apart from ours, so the features
 differ where the work does not. Backward is to the table alone, as in training.
 """
@@ -107,9 +107,9 @@ def _interpreter() -> Path:
     Raises:
         Skipped: it is not there and cannot be made.
     """
-    if named := os.environ.get("H3D_NERFSTUDIO_PYTHON"):
+    if named := os.environ.get("H3D_NERFSTUDIO"):
         if not Path(named).exists():
-            raise Skipped(f"H3D_NERFSTUDIO_PYTHON is {named}, which does not exist")
+            raise Skipped(f"H3D_NERFSTUDIO is {named}, which does not exist")
         return Path(named)
     kind = f"nerfstudio-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}"
     folder = state_folder() / "peers" / kind
@@ -136,7 +136,7 @@ def _install(folder: Path, python: Path) -> None:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         raise Skipped(
             f"nerfstudio {VERSION} cannot be installed in {folder} ({said[-1] if said else error}); "
-            f"name an interpreter that has it with H3D_NERFSTUDIO_PYTHON"
+            f"name an interpreter that has it with H3D_NERFSTUDIO"
         ) from error
 
 

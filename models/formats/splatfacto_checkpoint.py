@@ -54,7 +54,9 @@ def read(path: Path) -> Gaussians:
         remarks.append(f"{left_out:,} rows that are not finite were left out")
     if not has_transform:
         remarks.append("in nerfstudio's own coordinates, there is no dataparser_transforms.json beside it")
-    antialiased = checkpoint.settings.get("rasterize_mode") == "antialiased"
+    # The second name is that of our own method of nerfstudio, h3d-gaussians.
+    said = (checkpoint.settings.get("rasterize_mode"), checkpoint.settings.get("antialiased"))
+    antialiased = said[0] == "antialiased" or said[1] == "true"
     gaussians = checked(path, **rows, antialiased=antialiased, remark=", ".join(remarks))
     return _in_world(gaussians, to_scene.numpy()) if has_transform else gaussians
 

@@ -50,7 +50,7 @@ class PhotoRays:
     def to(self, device: torch.device) -> PhotoRays:
         """All arrays on `device`."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return PhotoRays(**{name: None if array is None else array.to(device) for name, array in arrays.items()})
+        return replace(self, **{name: array.to(device) for name, array in arrays.items() if array is not None})
 
     def draw(self, count: int, generator: torch.Generator) -> RayBatch:
         """`count` rays: every photo, and every pixel within it, equally likely; drawn on the CPU for every device."""

@@ -36,7 +36,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "nerfstudio" / "field_components"
     folder.mkdir(parents=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("H3D_NERFSTUDIO_PYTHON", sys.executable)
+    monkeypatch.setenv("H3D_NERFSTUDIO", sys.executable)
     return folder
 
 
@@ -54,13 +54,13 @@ def test_a_peer_that_cannot_be_imported_is_skipped_with_what_it_said(package: Pa
 
 
 def test_an_interpreter_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("H3D_NERFSTUDIO_PYTHON", str(tmp_path / "python"))
-    with pytest.raises(Skipped, match="H3D_NERFSTUDIO_PYTHON is .*, which does not exist"):
+    monkeypatch.setenv("H3D_NERFSTUDIO", str(tmp_path / "python"))
+    with pytest.raises(Skipped, match="H3D_NERFSTUDIO is .*, which does not exist"):
         list(peer_nerfstudio.nerfstudio(ONCE))
 
 
 def test_an_environment_that_cannot_be_made_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.delenv("H3D_NERFSTUDIO_PYTHON", raising=False)
+    monkeypatch.delenv("H3D_NERFSTUDIO", raising=False)
     (tmp_path / "file").touch()
     monkeypatch.setenv("H3D_STATE", str(tmp_path / "file"))
     for _ in range(2):

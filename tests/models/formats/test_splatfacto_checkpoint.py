@@ -75,6 +75,15 @@ def test_the_data_parsers_transform_is_undone(tmp_path: Path):
     torch.testing.assert_close(sizes, column(state, "scales"))
 
 
+def test_what_our_own_method_of_nerfstudio_says_of_antialiasing_is_taken(tmp_path: Path):
+    folder = run_folder(tmp_path, splatfacto_state())
+    ours = (
+        "  model: !!python/object:h3d.app.nerfstudio_method.GaussiansModelConfig\n    training: !!python/object:x.Y\n"
+    )
+    (folder / "config.yml").write_text(f"pipeline: !!python/object:a.B\n{ours}      antialiased: true\n")
+    assert formats.read(folder).antialiased
+
+
 def test_the_same_picture_is_seen_from_the_same_place_in_either_world(tmp_path: Path):
     state = splatfacto_state(60)
     scene = formats.read(run_folder(tmp_path / "scene", state, transform=False))
