@@ -160,7 +160,8 @@ def test_nerfstudio_points_are_read_with_their_colours(tmp_path):
     (tmp_path / "sparse.ply").write_text(header + "5 0 0 255 0 7\n5 1 0 1 2 3\n5 0 1 0 128 0\n")
     dataset = datasets.read(tmp_path)
     assert dataset.points is not None and dataset.point_colors is not None
-    np.testing.assert_array_equal(dataset.points, [[5, 0, 0], [5, 1, 0], [5, 0, 1]])
+    # The file's world is the original one with x and y exchanged and z turned round.
+    np.testing.assert_array_equal(dataset.points, [[0, 5, 0], [1, 5, 0], [0, 5, -1]])
     np.testing.assert_array_equal(dataset.point_colors, [[255, 0, 7], [1, 2, 3], [0, 128, 0]])
 
 
