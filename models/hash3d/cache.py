@@ -82,7 +82,7 @@ class Hash3D:
         self.stopwatch = Stopwatch()
         self.signature: tuple[Any, ...] | None = None
         """What all entries share: kind, shape, dtype, device and layout."""
-        self._identity = ModelIdentity(unet)
+        self.identity = ModelIdentity(unet)
         self._signature_of_forward = inspect.signature(type(unet).forward)
         self._channels = int(min(unet.config["in_channels"], unet.config["out_channels"]))
         self._cameras: NDArray[np.float64] | None = None
@@ -247,7 +247,7 @@ class Hash3D:
         sample, config = call.sample, self.config
         signature = (config.reuse, tuple(sample.shape[1:]), sample.dtype, sample.device)
         signature += (config.rows_per_element, config.layout)
-        if self._identity.changed() or signature != self.signature:
+        if self.identity.changed() or signature != self.signature:
             self.invalidate()
             self.signature = signature
 

@@ -68,7 +68,8 @@ def capturing(unet: UNet2DConditionModel, forward: Callable[[], Any]) -> tuple[A
     captured: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:
-        captured.append(output if isinstance(output, Tensor) else output[0])
+        # A copy: FreeU writes into what it gets.
+        captured.append((output if isinstance(output, Tensor) else output[0]).detach().clone())
 
     handle = _first_layer(unet.up_blocks[-1]).register_forward_hook(keep)
     try:
@@ -77,7 +78,7 @@ def capturing(unet: UNet2DConditionModel, forward: Callable[[], Any]) -> tuple[A
         handle.remove()
     if len(captured) != 1:
         raise RuntimeError(f"the last up block ran {len(captured)} times in one pass of the UNet; it must run once")
-    return result, captured[0].detach()
+    return result, captured[0]
 
 
 def thin(unet: UNet2DConditionModel, feature: Tensor) -> UNet2DConditionModel:
@@ -130,4 +131,6 @@ def _with_modules(module: Any, parts: Mapping[str, nn.Module | None]) -> Any:
     other = copy.copy(module)
     other._modules = dict(module._modules)
     other._modules.update(parts)
+    for name in parts:
+        vars(other).pop(name, None)  # Where a part was None from the start, it is a plain attribute that would win.
     return other

@@ -70,6 +70,10 @@ class Ledger:
         found = self.rows.get((grid, cell))
         return self._new_row(grid, cell) if found is None else found
 
+    def _counts(self, grid: int, cell: Cell) -> NDArray[np.int64]:
+        row = self.row(grid, cell)  # First: a new row may replace the array.
+        return self.counts[row]
+
     def _new_row(self, grid: int, cell: Cell) -> int:
         row = len(self.rows)
         if row == len(self.counts):
@@ -82,7 +86,7 @@ class Ledger:
         return row
 
     def tried(self, grid: int, cell: Cell, *, hit: bool, step: int, foreign: bool = False) -> None:
-        counts = self.counts[self.row(grid, cell)]
+        counts = self._counts(grid, cell)
         for column in (Column.TRIES, Column.HITS if hit else Column.MISSES):
             counts[column] += 1
             self.totals[column] += 1
@@ -93,7 +97,7 @@ class Ledger:
 
     def placed(self, grid: int, cell: Cell, *, nbytes: int, step: int, rebinned: bool = False) -> None:
         """An entry came into a cell; its insertion counts in total once, by `inserted`."""
-        counts = self.counts[self.row(grid, cell)]
+        counts = self._counts(grid, cell)
         counts[Column.REBINNED if rebinned else Column.INSERTIONS] += 1
         counts[Column.OCCUPANCY] += 1
         counts[Column.BYTES] += nbytes
@@ -104,7 +108,7 @@ class Ledger:
 
     def left(self, grid: int, cell: Cell, reason: Reason, *, nbytes: int, step: int) -> None:
         """An entry, inserted at `step`, is no longer in a cell; its end counts in total once, by `ended`."""
-        counts = self.counts[self.row(grid, cell)]
+        counts = self._counts(grid, cell)
         counts[EVICTED[reason]] += 1
         counts[Column.OCCUPANCY] -= 1
         counts[Column.BYTES] -= nbytes
@@ -131,7 +135,7 @@ class Ledger:
         self.rows, self.keys, self.counts, self.errors = fresh.rows, fresh.keys, fresh.counts, fresh.errors
 
     def refused(self, grid: int, cell: Cell) -> None:
-        self.counts[self.row(grid, cell), Column.REFUSED] += 1
+        self._counts(grid, cell)[Column.REFUSED] += 1
         self.totals[Column.REFUSED] += 1
 
     def named_totals(self) -> Mapping[str, int]:
