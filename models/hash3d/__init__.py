@@ -1,8 +1,8 @@
 """Hash3D (arXiv 2404.06091): reuse of a denoiser's features between nearby cameras and timesteps, counted exactly.
 
-    with Hash3D(unet, Config()) as cache:
-        cache.set_camera(azimuth_degrees=..., elevation_degrees=..., radius=...)
-        noise = unet(latents, t, encoder_hidden_states=embeddings).sample  # as always
+with Hash3D(unet, Config()) as cache:
+    cache.set_camera(azimuth_degrees=..., elevation_degrees=..., radius=...)
+    noise = unet(latents, t, encoder_hidden_states=embeddings).sample  # as always
 """
 
 from __future__ import annotations

@@ -262,9 +262,10 @@ class Hash3D:
             self.table.invalidate(gone)
         if self.conditions.next >= CHURN and self.conditions.next > self.step // 2:
             self._warn_once(
+                "conditions",
                 f"Hash3D saw {self.conditions.next} different prompts and images in {self.step} steps, and reuses "
                 "nothing between them; if an input of the UNet says where the camera is, name it in "
-                "Config.camera_inputs"
+                "Config.camera_inputs",
             )
         return numbers
 
@@ -349,13 +350,13 @@ class Hash3D:
         wanted = any(isinstance(value, Tensor) and value.requires_grad for value in given)
         if wanted:
             self._warn_once(
+                "gradients",
                 "Hash3D let a call of the UNet through because gradients are on, which a reused feature has not; call "
-                "the UNet under torch.no_grad() to use the cache"
+                "the UNet under torch.no_grad() to use the cache",
             )
         return wanted
 
-    def _warn_once(self, text: str) -> None:
-        kind = text[:24]
+    def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             logger.warning(text)

@@ -102,6 +102,4 @@ class OfficialTable:
 
     def statistics(self, step: int) -> Statistics:
         count, nbytes = sum(map(len, self.buckets)), self.nbytes
-        return statistics(
-            self.ledger, (self.grid,), {}, step=step, entries=count, nbytes=nbytes, budget_bytes=nbytes
-        )
+        return statistics(self.ledger, (self.grid,), {}, step=step, entries=count, nbytes=nbytes, budget_bytes=nbytes)

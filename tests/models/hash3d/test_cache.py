@@ -102,7 +102,9 @@ def test_elements_of_a_batch_hit_and_miss_by_themselves(unet: Any, layout: Any, 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_every_reused_entry_lies_in_the_cell_of_its_query_whatever_changes_in_mid_run(unet: Any, data: st.DataObject):
-    poses = st.tuples(st.sampled_from([-180, -179.9, -1, 0, 1, 44.9, 45, 179.9, 180, 359]), st.sampled_from([-90, 0, 90]))
+    poses = st.tuples(
+        st.sampled_from([-180, -179.9, -1, 0, 1, 44.9, 45, 179.9, 180, 359]), st.sampled_from([-90, 0, 90])
+    )
     changes = st.sampled_from(
         [
             {},
