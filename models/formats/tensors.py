@@ -16,6 +16,8 @@ from .errors import DAMAGED, FormatError
 SUFFIX = ".safetensors"
 DTYPES = {
     torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
     torch.float64: "F64",
     torch.int64: "I64",
     torch.int32: "I32",
@@ -40,7 +42,7 @@ def write_safetensors(stream: BinaryIO, header: Mapping[str, Any], tensors: Mapp
     text += b" " * (-len(text) % 8)
     stream.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in ordered:
-        stream.write(tensor.detach().contiguous().numpy().reshape(-1).view("u1").data)
+        stream.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
