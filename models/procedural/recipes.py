@@ -47,7 +47,9 @@ def mug(dice: Dice) -> list[Part]:
     return [
         Part("torus", (grip, 0.08), (-top - 0.02, 0, 0), dice.detail, turn=(90, 0, 0)),
         Part("cone", (radius, top, h), (0, 0, 0), dice.body),
-        Part("cone", (radius - wall, top - wall, h), (0, 0, wall * 1.5), replace(dice.body, pattern="plain"), carve=True),
+        Part(
+            "cone", (radius - wall, top - wall, h), (0, 0, wall * 1.5), replace(dice.body, pattern="plain"), carve=True
+        ),
     ]
 
 

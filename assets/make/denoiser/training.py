@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from h3d.models.diffusion.embedded import config_from_json
 from h3d.models.diffusion.network import EmbeddedNetwork, NetworkConfig
 from h3d.models.diffusion.schedule import NoiseSchedule
 from h3d.models.formats.atomic import replacing
@@ -131,7 +132,7 @@ def load(folder: Path, options: TrainingOptions) -> tuple[TrainingState, Trainin
     header, tensors = read_safetensors(folder / CHECKPOINT, FORMAT)
     kept = TrainingOptions(**header["options"])
     kept = replace(kept, steps=options.steps, device=options.device)
-    network = EmbeddedNetwork(network_config(header["network"]))
+    network = EmbeddedNetwork(config_from_json(header["network"]))
     network.load_state_dict(_below(tensors, "network."))
     state = _state(network.to(kept.device), kept)
     state.average = {name: value.to(kept.device) for name, value in _below(tensors, "average.").items()}
@@ -143,15 +144,10 @@ def load(folder: Path, options: TrainingOptions) -> tuple[TrainingState, Trainin
     return state, kept
 
 
-def network_config(value: dict) -> NetworkConfig:
-    """A plan from parsed JSON, in which tuples are lists."""
-    return NetworkConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()})
-
-
 def averaged_network(folder: Path) -> tuple[EmbeddedNetwork, dict]:
     """The network with its averaged weights, and the checkpoint's header."""
     header, tensors = read_safetensors(folder / CHECKPOINT, FORMAT)
-    network = EmbeddedNetwork(network_config(header["network"]))
+    network = EmbeddedNetwork(config_from_json(header["network"]))
     network.load_state_dict(_below(tensors, "average."))
     return network.eval(), header
 
