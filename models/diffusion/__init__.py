@@ -1,6 +1,7 @@
 """Denoisers: diffusion priors behind one protocol, for score distillation and for sampling.
 
-`load_embedded` is the one that is shipped; `load_stable_diffusion` and `load_zero123` read folders of pretrained weights.
+`load_embedded` is the one that is shipped; `load_stable_diffusion` and `load_zero123` read folders of pretrained
+weights.
 Importing this is free: diffusers and transformers are loaded with the first denoiser.
 """
 

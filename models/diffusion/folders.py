@@ -123,6 +123,7 @@ def transformers_classes(*names: str) -> tuple[Any, ...]:
         import transformers
     except ImportError as error:
         raise WeightsError(
-            "pretrained denoisers need transformers, which is not installed; install it: pip install 'h3d-view[pretrained]'"
+            "pretrained denoisers need transformers, which is not installed; install it: "
+            "pip install 'h3d-view[pretrained]'"
         ) from error
     return tuple(getattr(transformers, name) for name in names)

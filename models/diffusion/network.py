@@ -90,9 +90,10 @@ def pose_vector(
 ) -> torch.Tensor:  # [B, POSE_DIMENSIONS]
     """What the network is told of the camera.
 
-    Six numbers compare it with the reference's (all 0 without one): sin and cos of the azimuths' difference, differences
-    of elevation (radians) and radius, elevation and radius of the reference. Four say where it stands about an object
-    whose front is known, with `absolute`: sin and cos of azimuth, elevation, radius. Two flags say which are given.
+    Six numbers compare it with the reference's (all 0 without one): sin and cos of the azimuths' difference,
+    differences of elevation (radians) and radius, elevation and radius of the reference. Four say where it stands about
+    an object whose front is known, with `absolute`: sin and cos of azimuth, elevation, radius. Two flags say which are
+    given.
     """
     vector = target.new_zeros(len(target), POSE_DIMENSIONS)
     angles = torch.deg2rad(target[:, :2])

@@ -1,7 +1,7 @@
 """Zero123, Zero123-XL and stable-zero123 from a folder: what a pictured object looks like from another side.
 
-The reference picture goes in twice: its CLIP embedding, joined with the relative pose and projected, is the one token to
-attend to; the mean of its latents, not scaled, is concatenated to the noisy latents. Without knowledge both are zeros.
+The reference picture goes in twice: its CLIP embedding, joined with the relative pose and projected, is the one token
+to attend to; the mean of its latents, not scaled, is concatenated to the noisy latents. Without knowledge both are 0.
 Source: Liu et al. 2023, "Zero-1-to-3"; the pose vectors are those of the published diffusers folders.
 """
 

@@ -46,7 +46,7 @@ def extent_of(shape: Shape, size: tuple[float, ...]) -> float:
         return max(size)
     if shape in ("box", "wedge"):
         return float(np.linalg.norm(size[:3]))
-    if shape == "capsule" or shape == "torus":
+    if shape in ("capsule", "torus"):
         return size[0] + size[1]
     return float(np.hypot(max(size[0], size[1]) if shape == "cone" else size[0], size[2 if shape == "cone" else 1]))
 

@@ -176,11 +176,11 @@ def tree(dice: Dice) -> list[Part]:
         ]
         return [trunk, *tiers]
     r = dice.between(0.36, 0.46)
-    crown = [
-        Part("sphere", (r * dice.between(0.55, 0.8),), (dice.between(-0.25, 0.25), dice.between(-0.25, 0.25), z), dice.body,
-             blend=0.12)
-        for z in (h + 0.25, h + 0.45, h + 0.6)
-    ]  # fmt: skip
+    crown = []
+    for z in (h + 0.25, h + 0.45, h + 0.6):
+        puff = r * dice.between(0.55, 0.8)
+        place = (dice.between(-0.25, 0.25), dice.between(-0.25, 0.25), z)
+        crown.append(Part("sphere", (puff,), place, dice.body, blend=0.12))
     return [trunk, Part("sphere", (r,), (0, 0, h + 0.35), dice.body, blend=0.04), *crown]
 
 

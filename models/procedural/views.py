@@ -121,7 +121,8 @@ def _ball_spans(origins: np.ndarray, directions: np.ndarray) -> np.ndarray:  # -
     """Where each ray enters and leaves the ball that holds the object."""
     nearest = -np.einsum("rk,rk->r", origins, directions)
     off_squared = np.einsum("rk,rk->r", origins, origins) - nearest**2
-    half = np.sqrt(np.maximum(OBJECT_RADIUS**2 - off_squared, 0.0))
+    # A little more than the ball, so that a ray never begins on the surface.
+    half = np.sqrt(np.maximum((1.01 * OBJECT_RADIUS) ** 2 - off_squared, 0.0))
     return np.stack([nearest - half, nearest + half], axis=1).astype(np.float32)
 
 

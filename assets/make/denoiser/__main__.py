@@ -28,7 +28,7 @@ from h3d.models.formats.atomic import replacing
 
 from . import testing, training
 from .dataset import OBJECTS, open_dataset
-from .testing import TestOptions
+from .testing import HeldOutOptions
 from .training import TrainingOptions
 
 LOG_EVERY = 100
@@ -54,10 +54,10 @@ def main() -> None:
     verb = verbs.add_parser("test")
     verb.add_argument("--run", dest="folder", type=Path, required=True)
     verb.add_argument("--views-folder", type=Path, help="folder of the training pictures; none = beside the run")
-    verb.add_argument("--objects", type=int, default=TestOptions.objects)
-    verb.add_argument("--views", type=int, default=TestOptions.views)
-    verb.add_argument("--steps", type=int, default=TestOptions.steps)
-    verb.add_argument("--guidance", type=float, default=TestOptions.guidance_scale)
+    verb.add_argument("--objects", type=int, default=HeldOutOptions.objects)
+    verb.add_argument("--views", type=int, default=HeldOutOptions.views)
+    verb.add_argument("--steps", type=int, default=HeldOutOptions.steps)
+    verb.add_argument("--guidance", type=float, default=HeldOutOptions.guidance_scale)
     verb.set_defaults(run=_test)
     verb = verbs.add_parser("export")
     verb.add_argument("--run", dest="folder", type=Path, required=True)
@@ -99,8 +99,8 @@ def _test(args: argparse.Namespace) -> None:
     network, header = training.averaged_network(args.folder)
     size = network.config.size
     dataset = open_dataset(args.views_folder or args.folder.parent / f"views_{size}", OBJECTS, size)
-    options = TestOptions(args.objects, args.views, args.steps, args.guidance)
-    result = testing.run_test(EmbeddedDenoiser(network), testing.mean_training_picture(dataset), options)
+    options = HeldOutOptions(args.objects, args.views, args.steps, args.guidance)
+    result = testing.run_held_out(EmbeddedDenoiser(network), testing.mean_training_picture(dataset), options)
     found = {"trained_steps": header["step"], **asdict(options), **result.numbers}
     with replacing(args.folder / TEST) as file:
         file.write((json.dumps(found, indent=2) + "\n").encode())

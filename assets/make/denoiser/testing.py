@@ -28,7 +28,7 @@ VALID_ALPHA = 0.5
 
 
 @dataclass(frozen=True)
-class TestOptions:
+class HeldOutOptions:
     """How to test."""
 
     objects: int = len(HELD_OUT)
@@ -40,14 +40,14 @@ class TestOptions:
 
 
 @dataclass(frozen=True)
-class TestResult:
+class HeldOutResult:
     """Means over all views of all objects, and pictures to look at."""
 
     numbers: Mapping[str, float]
     sheet: np.ndarray  # [H, W, 3] uint8: reference, then drawn above true
 
 
-def run_test(denoiser: Denoiser, mean_picture: torch.Tensor, options: TestOptions) -> TestResult:
+def run_held_out(denoiser: Denoiser, mean_picture: torch.Tensor, options: HeldOutOptions) -> HeldOutResult:
     """Draws and compares; the reference is view 0 of each object, the others follow."""
     rows: dict[str, list[float]] = {}
     sheet = []
@@ -71,7 +71,7 @@ def run_test(denoiser: Denoiser, mean_picture: torch.Tensor, options: TestOption
             column = torch.cat([views[0, :3], torch.full_like(views[0, :3], GREY)], dim=1)
             sheet.append(torch.cat([column, *torch.cat([drawn, truth], dim=2)], dim=2))
     numbers = {name: round(float(np.mean(values)), 4) for name, values in rows.items()}
-    return TestResult(numbers, np.rint(255 * torch.cat(sheet, dim=1).permute(1, 2, 0).numpy()).astype(np.uint8))
+    return HeldOutResult(numbers, np.rint(255 * torch.cat(sheet, dim=1).permute(1, 2, 0).numpy()).astype(np.uint8))
 
 
 def draw_views(
@@ -79,7 +79,7 @@ def draw_views(
     reference: torch.Tensor,  # [4, s, s] over grey, and cover
     pose: np.ndarray,  # [3]
     asked: torch.Tensor,  # [V, 3]
-    options: TestOptions,
+    options: HeldOutOptions,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # [V, 3, s, s], [V, s, s]
     alpha = reference[3:]
     straight = (reference[:3] - GREY * (1.0 - alpha)) / alpha.clamp(min=1e-3)

@@ -1,7 +1,7 @@
 """Trains the embedded denoiser; stops and goes on where it was, with the same numbers.
 
 The loss is the squared error of v, each timestep alike. A running average of the weights is what is tested and shipped.
-Writes below a run folder: `checkpoint.safetensors` (weights, their average, Adam's moments), `log.csv`.
+Writes below a run folder: `checkpoint.safetensors` (weights, their average, the optimisers' moments), `log.csv`.
 Source: Salimans and Ho 2022 (v-prediction); Ho and Salimans 2022 (classifier-free guidance, by dropout).
 """
 
@@ -27,10 +27,13 @@ from h3d.models.formats.tensors import read_safetensors, write_safetensors
 
 from .batches import Batch, draw_batch
 from .dataset import PosedViews
+from .muon import Muon, split_parameters
 
 FORMAT = "h3d denoiser training"
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 LOG_FIELDS = ("step", "seconds", "loss")
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum")
+WEIGHT_DECAY = 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +67,7 @@ class TrainingState:
 
     network: EmbeddedNetwork
     average: dict[str, torch.Tensor]
-    optimizer: torch.optim.AdamW
+    optimizers: tuple[torch.optim.Optimizer, ...]
     step: int = 0
     seconds: float = 0.0
 
@@ -116,9 +119,10 @@ def save(state: TrainingState, options: TrainingOptions, folder: Path) -> None:
     }
     tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
-    for name, value in state.network.named_parameters():
-        moments = state.optimizer.state.get(value, {})
-        tensors |= {f"{key}.{name}": moments[key] for key in ("exp_avg", "exp_avg_sq") if key in moments}
+    for optimizer in state.optimizers:
+        for name, value in state.network.named_parameters():
+            moments = optimizer.state.get(value, {})
+            tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
     with replacing(folder / CHECKPOINT) as file:
         write_safetensors(file, header, {name: value.cpu() for name, value in tensors.items()})
 
@@ -137,10 +141,11 @@ def load(folder: Path, options: TrainingOptions) -> tuple[TrainingState, Trainin
     state = _state(network.to(kept.device), kept)
     state.average = {name: value.to(kept.device) for name, value in _below(tensors, "average.").items()}
     state.step, state.seconds = header["step"], header["seconds"]
-    for name, value in network.named_parameters():
-        if f"exp_avg.{name}" in tensors:
-            moments = {key: tensors[f"{key}.{name}"].to(kept.device) for key in ("exp_avg", "exp_avg_sq")}
-            state.optimizer.state[value] = {"step": torch.tensor(float(state.step)), **moments}
+    for optimizer in state.optimizers:
+        for name, value in _of(optimizer, network):
+            moments = {key: tensors[f"{key}.{name}"].to(kept.device) for key in MOMENTS if f"{key}.{name}" in tensors}
+            if len(moments) > 0:
+                optimizer.state[value] = {"step": torch.tensor(float(state.step)), **moments}
     return state, kept
 
 
@@ -172,22 +177,32 @@ def add_to_log(folder: Path, step: int, seconds: float, loss: float) -> None:
 
 
 def _state(network: EmbeddedNetwork, options: TrainingOptions) -> TrainingState:
-    optimizer = torch.optim.AdamW(network.parameters(), options.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    matrices, others = split_parameters(network)
+    muon = Muon(matrices, options.learning_rate, weight_decay=WEIGHT_DECAY)
+    adam = torch.optim.AdamW(others, options.learning_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    return TrainingState(network.train(), average, optimizer)
+    return TrainingState(network.train(), average, (muon, adam))
+
+
+def _of(optimizer: torch.optim.Optimizer, network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that an optimiser has, with their names."""
+    own = {id(value) for group in optimizer.param_groups for value in group["params"]}
+    return [(name, value) for name, value in network.named_parameters() if id(value) in own]
 
 
 def _learn(state: TrainingState, batch: Batch, schedule: NoiseSchedule, options: TrainingOptions) -> float:
-    """One step of Adam and of the average; returns the loss."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = options.rate_at(state.step)
+    """One step of the optimisers and of the average; returns the loss."""
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate_at(state.step)
     kind = torch.device(options.device).type
     with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
         loss = v_loss(state.network, batch, schedule)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.network.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
-    state.optimizer.step()
+    for optimizer in state.optimizers:
+        optimizer.step()
     keep = min(options.average, (1.0 + state.step) / (10.0 + state.step))
     current = state.network.state_dict()
     torch._foreach_lerp_(list(state.average.values()), [current[name] for name in state.average], 1.0 - keep)
