@@ -19,6 +19,7 @@ DTYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.float64: "F64",
+    torch.float16: "F16",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.uint8: "U8",
