@@ -19,6 +19,7 @@ from h3d.app.workspace.events import (
 
 from .handles import note, on_choice, on_person, on_press, show
 from .layers import layer_label
+from .two_runs import TwoRunsPart
 
 ALL = "all visible layers"
 OFF = "PSNR and SSIM of the two are measured when the picture is still."
@@ -30,6 +31,7 @@ class ComparePanel:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.runs = TwoRunsPart(session)
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -75,8 +77,10 @@ class ComparePanel:
             on_person(self.session, self.b_scale, lambda value: self._change_b(splat_scale=float(value)))
         on_press(self.session, gui.add_button("Swap A and B"), self.swap)
         self.numbers = gui.add_html(note(OFF))
+        self.runs.build()
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
+        self.runs.on_event(event)
         if isinstance(event, LayersChanged):
             for handle in self.sides.values():
                 handle.options = self._choices()
