@@ -181,10 +181,13 @@ def _columns(rows: list[tuple[str, str, str]]) -> str:
     colors = ("inherit", A_COLOR, B_COLOR)
     lines = []
     for number, row in enumerate(rows):
-        style = "padding-right:.8em;vertical-align:top;font-variant-numeric:tabular-nums"
+        head = zip(row, colors, strict=True)
         cells = (
-            f'<td style="{style};color:{color if number == 0 else "inherit"}">{html.escape(text)}</td>'
-            for text, color in zip(row, colors, strict=True)
+            f'<th style="color:{color};text-align:left">{html.escape(text)}</th>'
+            if number == 0
+            else f"<td>{html.escape(text)}</td>"
+            for text, color in head
         )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<table style="font-size:.8em;line-height:1.5;margin:.2em .6em">{"".join(lines)}</table>'
+        lines.append(f'<tr style="vertical-align:top">{"".join(cells)}</tr>')
+    style = "font-size:.8em;line-height:1.5;margin:.2em .6em;border-spacing:.8em 0;font-variant-numeric:tabular-nums"
+    return f'<table style="{style};margin-left:-.2em">{"".join(lines)}</table>'
