@@ -2,7 +2,8 @@
 
 Pictures go first (`FramesFirst`): between two steps the thread waits while one is being drawn, but never long, so that
 a person who keeps moving the camera does not stop the run. A new snapshot is made only when a tab has shown the last
-one, and not so often that drawing takes more than the person gave it: `share` is the optimisation's part of the time.
+one, and not so often that pictures, copying and compressing included, take more than the person gave them: `share` is
+the optimisation's part of the time.
 Runs are judged on their test data now and then, for at most a tenth of the time. No lock is held while a step runs;
 whoever wants something of a run leaves a word that is read before the next step.
 """
@@ -42,7 +43,7 @@ class Optimisation:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.frames = FramesFirst()
-        self.share = 0.7
+        self.share = 0.85
         """Of the time, what steps get while pictures of a run are shown."""
         self.sharing: Sharing = "time"
         """How runs that go on at once share those steps."""
@@ -51,7 +52,7 @@ class Optimisation:
         self._wake = threading.Condition()
         self._chores: list[Callable[[], object]] = []  # for the thread, between two steps
         self._wanted = True  # a snapshot: no tab is behind
-        self._shown_at = 0.0
+        self._shown_at, self._copying_seconds = 0.0, 0.0  # when snapshots were published, and how long they took
         self._closed = False
         self._thread: threading.Thread | None = None
         workspace.events.subscribe(self._on_workspace)
@@ -209,7 +210,8 @@ class Optimisation:
         """
         assert run.step is not None
         share = min(self.share, 0.99)
-        pause = max(SOONEST_SNAPSHOT_SECONDS, self.frames.last_seconds * share / (1.0 - share))
+        cost = self._copying_seconds + self.frames.last_seconds
+        pause = max(SOONEST_SNAPSHOT_SECONDS, cost * share / (1.0 - share))
         due = self._wanted and time.monotonic() - self._shown_at > pause
         held = run.state != "running" and run.single == 0
         if run.layer is None:
@@ -219,7 +221,7 @@ class Optimisation:
             self._show_newest(list(self._runs.values()) if due else [run])
 
     def _show_newest(self, runs: Sequence[Run]) -> None:
-        assets: dict[int, Asset] = {}
+        began, assets = time.monotonic(), dict[int, Asset]()
         for run in runs:
             if run.step is not None and run.layer is not None and run.shown_step != run.step.step:
                 run.shown_step, assets[run.layer] = run.step.step, run.step.snapshot()
@@ -227,6 +229,7 @@ class Optimisation:
             self._wanted = False
             self.workspace.show_progress(assets)
             self._shown_at = time.monotonic()
+            self._copying_seconds = self._shown_at - began
 
     def _judge(self, run: Run) -> Judgement | None:
         """Measure the run quickly, and say when to do it next."""

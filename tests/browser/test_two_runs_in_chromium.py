@@ -25,6 +25,11 @@ def wait_until(page, condition: Callable[[], object], what: str) -> None:
         page.wait_for_timeout(100)
 
 
+def typed(page, label: str, text: str) -> None:
+    """Type into the text field of this label, as a person would; viser does not tie the two together."""
+    page.locator(f'xpath=//label[text()="{label}"]/ancestor::div[2]//input').fill(text)
+
+
 def numbers(page, name: str) -> list[float]:
     """What the table of the two runs says of A and of B."""
     cells = page.locator(f'tr:has(td:text-is("{name}")):has(td:nth-child(3)) td').all_inner_texts()
@@ -39,7 +44,7 @@ def test_a_run_is_begun_again_wiped_and_measured_and_the_curves_are_drawn(browse
         page.get_by_role("tab", name="Optimise", exact=True).click()
         wait_until(page, lambda: page.locator('td:text-is("loss")').count() > 0, "no step was made")
         page.get_by_text("Run again", exact=True).click()
-        page.get_by_label("Seed", exact=True).fill("1")
+        typed(page, "Seed", "1")
         choose(page, "Strategy", "mcmc")
         page.get_by_role("button", name="Run again beside it", exact=True).click()
         page.get_by_role("tab", name="Compare", exact=True).click()
