@@ -58,6 +58,9 @@ class ComparePanel:
             handle = gui.add_dropdown(title, self._choices(), initial_value=ALL)
             on_person(self.session, handle, lambda label, side=side: session.set_compare(**{side: self._key_of(label)}))
             self.sides[side] = handle
+        on_press(self.session, gui.add_button("Swap A and B"), self.swap)
+        self.numbers = gui.add_html(note(OFF))
+        self.runs.build()
         with gui.add_folder("B is drawn", expand_by_default=True):
             self.own = gui.add_checkbox(
                 "With its own settings", False, hint="Off: B is drawn with the settings of the Display panel, as A is."
@@ -75,9 +78,6 @@ class ComparePanel:
             on_person(self.session, self.b_shape, lambda value: self._change_b(shape=value))
             on_person(self.session, self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
             on_person(self.session, self.b_scale, lambda value: self._change_b(splat_scale=float(value)))
-        on_press(self.session, gui.add_button("Swap A and B"), self.swap)
-        self.numbers = gui.add_html(note(OFF))
-        self.runs.build()
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
         self.runs.on_event(event)

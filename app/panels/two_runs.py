@@ -6,25 +6,21 @@ import html
 import time
 from collections.abc import Mapping
 
-import numpy as np
-import viser
-from viser import uplot
-
 from h3d.app.session import Session
 from h3d.app.workspace.events import CompareChanged, LayersChanged, RunChanged, SessionEvent, WorkspaceEvent
 from h3d.app.workspace.runs import RunStatus
-from h3d.app.workspace.two_runs import Axis, Gap, common_metric, curve_of, gap, losses_of, on_one_axis
+from h3d.app.workspace.two_runs import Axis, Gap, common_metric, curve_of, gap, losses_of
 from h3d.models.gaussians import Gaussians
 from h3d.models.training import METRIC_TEXTS
 from h3d.models.training.settings import differing, text_of, values_of
 
+from .curves import Curve, plot
 from .handles import note, on_person, on_press
 
 HINT = "The two that began last: A the earlier one."
 NONE = "Where A and B each show the layer of a run, their numbers stand here."
 A_COLOR, B_COLOR = "#4dabf7", "#ffa94d"
 PLOT_SECONDS = 1.0  # between two updates of the curves
-PLOT_ASPECT = 1.8
 
 
 class TwoRunsPart:
@@ -44,8 +40,7 @@ class TwoRunsPart:
             self.numbers = gui.add_html(note(NONE))
             self.axis = gui.add_dropdown("Curves over", ("seconds", "steps"), initial_value="seconds", visible=False)
             on_person(self.session, self.axis, lambda _: self._show(at_once=True))
-            self.metric_plot = self._plot("Test", uplot.Scale())
-            self.loss_plot = self._plot("Loss", uplot.Scale(distr=3))
+            self.curves = gui.add_html("", visible=False)
         self._show(at_once=True)
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
@@ -65,18 +60,6 @@ class TwoRunsPart:
         if len(shown) < 2:
             raise ValueError("two runs are needed; Run again in the Optimise panel begins one beside another")
         self.session.set_compare(mode="wipe", layer_a=shown[-2], layer_b=shown[-1], own_b=None, photo=None)
-
-    def _plot(self, title: str, scale: uplot.Scale) -> viser.GuiUplotHandle:
-        series = (
-            uplot.Series(label="x"),
-            uplot.Series(label="A", stroke=A_COLOR, width=2, spanGaps=True),
-            uplot.Series(label="B", stroke=B_COLOR, width=2, spanGaps=True),
-        )
-        empty = (np.zeros(1), np.ones(1), np.ones(1))
-        scales = {"x": uplot.Scale(time=False), "y": scale}
-        return self.session.client.gui.add_uplot(
-            empty, series, title=title, aspect=PLOT_ASPECT, scales=scales, visible=False
-        )
 
     def _layers(self) -> dict[int, int]:
         """Keys of layers by the runs that they show."""
@@ -98,7 +81,7 @@ class TwoRunsPart:
     def _show(self, *, at_once: bool) -> None:
         pair = self._pair()
         self.last.visible = pair is None and len(self._layers()) > 1
-        for handle in (self.axis, self.metric_plot, self.loss_plot):
+        for handle in (self.axis, self.curves):
             handle.visible = pair is not None
         if pair is None:
             self.numbers.content, self.plotted = note(NONE), None
@@ -112,14 +95,14 @@ class TwoRunsPart:
             self._draw(a, b, "steps" if self.axis.value == "steps" else "seconds")
 
     def _table(self, a: RunStatus, b: RunStatus) -> str:
-        configs = [self._settings(run) for run in (a, b)]
         rows = [("", f"A: {a.name}", f"B: {b.name}")]
-        rows += [
-            (name.replace("_", " "), text_of(first), text_of(second))
-            for name, (first, second) in differing(configs[0], configs[1]).items()
-        ]
-        if a.model != b.model:
+        if a.model != b.model:  # Settings of the same name mean other things then.
             rows.append(("model", a.model, b.model))
+        else:
+            settings = differing(self._settings(a), self._settings(b))
+            rows += [
+                (name.replace("_", " "), text_of(mine), text_of(other)) for name, (mine, other) in settings.items()
+            ]
         first, second = self._facts(a), self._facts(b)
         rows += [(name, first[name], second[name]) for name in first]
         return _columns(rows) + "".join(note(text) for text in _differences(a, b))
@@ -145,12 +128,13 @@ class TwoRunsPart:
         }
 
     def _draw(self, a: RunStatus, b: RunStatus, axis: Axis) -> None:
-        self.loss_plot.data = on_one_axis(losses_of(a, axis), losses_of(b, axis))
-        self.loss_plot.title = f"Loss, by {axis}"
+        losses = [Curve(*losses_of(run, axis), color) for run, color in ((a, A_COLOR), (b, B_COLOR))]
+        plots = [plot(f"loss, by {axis}", losses, logarithmic=True)]
         metric = common_metric(a, b)
         if metric is not None:
-            self.metric_plot.data = on_one_axis(curve_of(a.judged, metric, axis), curve_of(b.judged, metric, axis))
-            self.metric_plot.title = f"{metric}, by {axis}"
+            found = [Curve(*curve_of(run.judged, metric, axis), color) for run, color in ((a, A_COLOR), (b, B_COLOR))]
+            plots.insert(0, plot(f"{metric}, by {axis}", found))
+        self.curves.content = "".join(plots)
 
 
 def _differences(a: RunStatus, b: RunStatus) -> list[str]:

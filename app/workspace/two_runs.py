@@ -71,17 +71,5 @@ def common_metric(a: RunStatus, b: RunStatus) -> str | None:
     return next((name for name in names[0] if name in names[1]), None)
 
 
-def on_one_axis(
-    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two curves at the places of both, along their straight lines; NaN where one has not been or is past."""
-    places = np.union1d(a[0], b[0])
-    values = [
-        np.interp(places, x, y, left=np.nan, right=np.nan) if len(x) > 0 else np.full(len(places), np.nan)
-        for x, y in (a, b)
-    ]
-    return places, values[0], values[1]
-
-
 def _place(value: float, axis: Axis) -> str:
     return f"{value:.1f} s" if axis == "seconds" else f"step {value:,.0f}"

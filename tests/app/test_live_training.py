@@ -30,6 +30,7 @@ from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import Workspace
 from h3d.models.gaussians import Gaussians
+from h3d.models.training.gaussians_task import GaussiansTask
 from h3d.models.training.tasks import Model
 
 PATIENCE = 90.0
@@ -276,6 +277,7 @@ def test_two_runs_of_the_same_photos_go_on_under_the_wipe_and_their_difference_i
     assert (session.compare.layer_a, session.compare.layer_b) == (a.key, b.key)
     assert b.name == f"{a.name} (seed 1, strategy mcmc)"
     tasks = [splatted.optimisation.task(status.key) for status in splatted.optimisation.statuses()]
+    assert isinstance(tasks[0], GaussiansTask) and isinstance(tasks[1], GaussiansTask)
     assert tasks[0].dataset is tasks[1].dataset
 
     before = splatted.picture(lambda pixels: pixels.shape == (120, 160, 3), "the wipe was not drawn whole")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from h3d.app.workspace.runs import Judged, RunStatus
-from h3d.app.workspace.two_runs import Gap, common_metric, gap, losses_of, on_one_axis
+from h3d.app.workspace.two_runs import Gap, common_metric, gap, losses_of
 
 
 def run(*judged: tuple[int, float, float], metric: str = "psnr", **more) -> RunStatus:
@@ -52,12 +51,3 @@ def test_losses_stand_at_the_seconds_of_their_steps():
     assert seconds == pytest.approx([1.0, 1.5, 2.0]) and losses == pytest.approx([0.5, 0.4, 0.3])
     assert losses_of(status, "steps")[0] == pytest.approx([10.0, 20.0, 30.0])
     assert len(losses_of(run(), "seconds")[0]) == 0
-
-
-def test_curves_of_two_runs_share_an_axis_and_are_not_drawn_on_beyond_their_ends():
-    places, a, b = on_one_axis(
-        (np.array([0.0, 2.0]), np.array([0.0, 4.0])), (np.array([1.0, 3.0]), np.array([1.0, 1.0]))
-    )
-    assert places.tolist() == [0.0, 1.0, 2.0, 3.0]
-    assert a[:3] == pytest.approx([0.0, 2.0, 4.0]) and np.isnan(a[3])
-    assert np.isnan(b[0]) and b[1:] == pytest.approx([1.0, 1.0, 1.0])
