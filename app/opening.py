@@ -69,8 +69,10 @@ class Opener:
             ValueError: there is a run already, or the run's data has no path.
         """
         data, task = self.optimisation.data(run), self.optimisation.task(run)
+        if any(status.kept for status in self.optimisation.statuses() if status.key == run):
+            raise ValueError(f"{task.name}: it is recorded already")
         if data is None:
-            raise ValueError(f"{task.name}: it is recorded already, in the folder that it was opened from")
+            raise ValueError(f"{task.name}: it was not made of a path, so that its folder could not be gone on with")
         recorder = Recorder(RunFolder(self.folders.resolve(text)), task)
         recorder.begin(data)
         self.optimisation.keep(run, recorder)

@@ -350,7 +350,9 @@ class Session:
             picture.pixels, format="jpeg", jpeg_quality=JPEG_STILL if still else JPEG_MOVING, depth=depth
         )
         self.client.flush()
-        stats = {**drawn.stats, "encode_ms": 1e3 * (time.perf_counter() - start)}
+        seconds = time.perf_counter() - start
+        self.optimisation.frames.handed_over(seconds)
+        stats = {**drawn.stats, "encode_ms": 1e3 * seconds}
         self.events.publish(FrameShown(drawn.width, drawn.height, still, stats, picture.legend))
         return self._answers.submit(self._wait_until_drawn)
 

@@ -73,5 +73,13 @@ def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisatio
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder.config}: it does not fit this version ({error!r}); open the field in it") from error
     recorder = Recorder(folder, task)
-    key = optimisation.begin(task, home=home_of(task), resume=recorder.go_on(), running=False, recorder=recorder)
+    key = optimisation.begin(
+        task,
+        name=folder.path.name,
+        home=home_of(task),
+        resume=recorder.go_on(),
+        running=False,
+        recorder=recorder,
+        data=data,
+    )
     return Opened(f"{folder.path.name}: a run of {task.name}, paused", run=key)

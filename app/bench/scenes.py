@@ -39,6 +39,15 @@ def data_file(name: str) -> Path:
     return path
 
 
+def photos(name: str) -> Path:
+    """A data set of posed photos below H3D_DATA. Raises: `Skipped` where it is not there."""
+    root = os.environ.get("H3D_DATA")
+    folder = Path(root or "") / name
+    if not root or not folder.is_dir():
+        raise Skipped(f"no photos of {name}; name a folder that has them in H3D_DATA")
+    return folder
+
+
 @lru_cache(maxsize=1)
 def biker() -> Gaussians:
     """152,746 trained Gaussians, constant colour."""

@@ -24,6 +24,7 @@ from . import (
     radiance_cache,
     reading,
     signed_distance,
+    watched,
 )
 from .metrics import Effort, Metric
 
@@ -56,7 +57,8 @@ WORKLOADS = (
     Workload(("fields/mlp",), encoding.networks),
     Workload(("fields/frame",), fields.frame),
     Workload(("fields/train",), fields.curves),
-    Workload(("viewer/training",), fields.watched),
+    Workload(("viewer/training",), watched.fields),
+    Workload(("viewer/gaussian_training",), watched.gaussians),
     Workload(("image/train/albert", "image/frame"), image_field.albert),
     Workload(("image/train/gigapixel",), image_field.gigapixel),
     Workload(("formats/read",), reading.formats_read),

@@ -19,6 +19,7 @@ from h3d.app.workspace.events import (
 
 from .handles import note, on_choice, on_person, on_press, show
 from .layers import layer_label
+from .two_runs import TwoRunsPart
 
 ALL = "all visible layers"
 OFF = "PSNR and SSIM of the two are measured when the picture is still."
@@ -30,6 +31,7 @@ class ComparePanel:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.runs = TwoRunsPart(session)
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -56,6 +58,9 @@ class ComparePanel:
             handle = gui.add_dropdown(title, self._choices(), initial_value=ALL)
             on_person(self.session, handle, lambda label, side=side: session.set_compare(**{side: self._key_of(label)}))
             self.sides[side] = handle
+        on_press(self.session, gui.add_button("Swap A and B"), self.swap)
+        self.numbers = gui.add_html(note(OFF))
+        self.runs.build()
         with gui.add_folder("B is drawn", expand_by_default=True):
             self.own = gui.add_checkbox(
                 "With its own settings", False, hint="Off: B is drawn with the settings of the Display panel, as A is."
@@ -73,10 +78,9 @@ class ComparePanel:
             on_person(self.session, self.b_shape, lambda value: self._change_b(shape=value))
             on_person(self.session, self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
             on_person(self.session, self.b_scale, lambda value: self._change_b(splat_scale=float(value)))
-        on_press(self.session, gui.add_button("Swap A and B"), self.swap)
-        self.numbers = gui.add_html(note(OFF))
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
+        self.runs.on_event(event)
         if isinstance(event, LayersChanged):
             for handle in self.sides.values():
                 handle.options = self._choices()

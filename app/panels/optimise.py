@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import viser
@@ -12,15 +12,22 @@ from h3d.app.opening import Opener
 from h3d.app.session import Session
 from h3d.app.workspace.events import Notice, RunChanged, SessionEvent, WorkspaceEvent
 from h3d.app.workspace.runs import RunStatus
+from h3d.app.workspace.turns import Sharing
 from h3d.models.training import METRIC_TEXTS
 from h3d.models.training.tasks import KINDS, Model, models_text
 
+from .again import AgainPart
 from .handles import ask, note, on_person, on_press, show, table
 from .knobs import KnobFolders
 
 NOTHING = "nothing yet"
 BY_DATA = "what the data is for"
 PLOT_ASPECT = 1.8
+SHARINGS = get_args(Sharing)
+SHARING_HINT = (
+    "Of what goes on at once. Time: as many seconds from now on; steps: as many steps; "
+    "clocks: the one whose own time is behind goes on alone until it has caught up."
+)
 KEEP_HINT = "Metrics, events and checkpoints, as h3d train leaves them; h3d-view FOLDER goes on with it."
 
 
@@ -32,6 +39,7 @@ class OptimisePanel:
         self.chosen: int | None = None
         self.knobs = KnobFolders(session)
         self.drawn: tuple[int, int, int] | None = None  # what the plots show: run, points of each
+        self.again = AgainPart(session)
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -54,12 +62,17 @@ class OptimisePanel:
             hint="Share of the time; the rest is for pictures of what is being optimised.",
         )
         on_person(session, self.share, self._set_share)
+        self.sharing = gui.add_dropdown(
+            "Runs get equal", SHARINGS, initial_value=SHARINGS[0], hint=SHARING_HINT, visible=False
+        )
+        on_person(session, self.sharing, self._set_sharing)
         self.knobs.build()
         self.loss_plot = self._plot_of("loss", "Loss, by steps", _LOG)
         self.metric_plot = self._plot_of("metric", "Test", _LINEAR)
         with gui.add_folder("How many, how long", expand_by_default=False):
             self.count_plot = self._plot_of("thousands", "Thousands of Gaussians, by steps", _LINEAR)
             self.time_plot = self._plot_of("ms", "Milliseconds a step, by steps", _LINEAR)
+        self.again.build()
         with gui.add_folder("Keep the run", expand_by_default=False):
             self.folder = gui.add_text("Folder", "", hint=f"A new folder below {self.opener.folders.text}")
             on_press(session, gui.add_button("Record it there", hint=KEEP_HINT), self._keep)
@@ -74,6 +87,7 @@ class OptimisePanel:
         return self.session.client.gui.add_uplot(empty, _series(name), title=title, aspect=PLOT_ASPECT, scales=scales)
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
+        self.again.on_event(event)
         if isinstance(event, RunChanged):
             if self.chosen is None or event.status.step == 0:
                 self.chosen = event.status.key
@@ -105,6 +119,9 @@ class OptimisePanel:
     def _set_share(self, value: float) -> None:
         self.optimisation.share = float(value)
 
+    def _set_sharing(self, label: Sharing) -> None:
+        self.optimisation.sharing = label
+
     def _keep(self) -> None:
         if self.chosen is not None:
             self.opener.keep(self.chosen, self.folder.value)
@@ -131,6 +148,9 @@ class OptimisePanel:
         for handle in (self.toggle, self.single, self.end):
             handle.disabled = not live
         show(self.session, self.share, self.optimisation.share)
+        self.sharing.visible = len(statuses) > 1
+        show(self.session, self.sharing, self.optimisation.sharing)
+        self.again.follow(self.chosen)
         if status is None:
             return
         show(self.session, self.run, _label(status))

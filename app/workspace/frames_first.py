@@ -30,6 +30,11 @@ class FramesFirst:
                 self._took = time.monotonic() - began
                 self._condition.notify_all()
 
+    def handed_over(self, seconds: float) -> None:
+        """The last picture took so long besides, while steps went on."""
+        with self._condition:
+            self._took += seconds
+
     def wait(self, at_most: float) -> None:
         """Until no picture is being drawn, or `at_most` seconds."""
         with self._condition:
@@ -37,5 +42,5 @@ class FramesFirst:
 
     @property
     def last_seconds(self) -> float:
-        """How long the last picture took."""
+        """How long the last picture took, from its beginning to the browser's door."""
         return self._took

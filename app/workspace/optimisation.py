@@ -1,8 +1,9 @@
-"""The one thread that optimises: it steps all running runs in turn and shows how far they are.
+"""The one thread that optimises: it steps all running runs in turn (`Turns`) and shows how far they are.
 
 Pictures go first (`FramesFirst`): between two steps the thread waits while one is being drawn, but never long, so that
 a person who keeps moving the camera does not stop the run. A new snapshot is made only when a tab has shown the last
-one, and not so often that drawing takes more than the person gave it: `share` is the optimisation's part of the time.
+one, and not so often that pictures, copying and compressing included, take more than the person gave them: `share` is
+the optimisation's part of the time.
 Runs are judged on their test data now and then, for at most a tenth of the time. No lock is held while a step runs;
 whoever wants something of a run leaves a word that is read before the next step.
 """
@@ -13,7 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from .events import LayersChanged, RunChanged, WorkspaceEvent
 from .frames_first import FramesFirst
 from .run import JUDGE_SECONDS, Run, RunRecorder
 from .runs import Judged, RunState, RunStatus
-from .scene import Home
+from .scene import Asset, Home
+from .turns import Sharing, Turns
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -41,13 +43,16 @@ class Optimisation:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.frames = FramesFirst()
-        self.share = 0.7
+        self.share = 0.85
         """Of the time, what steps get while pictures of a run are shown."""
+        self.sharing: Sharing = "time"
+        """How runs that go on at once share those steps."""
         self._runs: dict[int, Run] = {}
         self._keys = itertools.count(1)
         self._wake = threading.Condition()
         self._chores: list[Callable[[], object]] = []  # for the thread, between two steps
         self._wanted = True  # a snapshot: no tab is behind
+        self._shown_at, self._copying_seconds = 0.0, 0.0  # when snapshots were published, and how long they took
         self._closed = False
         self._thread: threading.Thread | None = None
         workspace.events.subscribe(self._on_workspace)
@@ -58,14 +63,18 @@ class Optimisation:
         self,
         task: Task[Any],
         *,
+        name: str = "",
         home: Home | None = None,
         resume: Path | None = None,
         running: bool = True,
         recorder: RunRecorder | None = None,
         data: Path | None = None,
     ) -> int:
-        """Start a run; its layer appears with its first step. Returns its key. `data` is what its task was made of."""
-        run = Run(next(self._keys), task, task.name, home, resume)
+        """Start a run; its layer appears with its first step. Returns its key. `data` is what its task was made of.
+
+        `name` tells it apart from other runs of the task.
+        """
+        run = Run(next(self._keys), task, name or task.name, home, resume)
         run.recorder, run.data = recorder, data
         run.state = "running" if running else "paused"
         run.single = 0 if running else 1  # One step, so that there is something to look at.
@@ -150,11 +159,15 @@ class Optimisation:
     # The thread.
 
     def _loop(self) -> None:
-        turn = 0
+        turns = Turns()
         while (runs := self._next_runs()) is not None:
             if len(runs) > 0:
-                self._advance(runs[turn % len(runs)])
-            turn += 1
+                told = next((run for run in runs if run.single > 0), None)
+                run = told or turns.pick(runs, self.sharing)
+                before, first = run.seconds, run.step is None
+                self._advance(run)
+                # The clock of a run that goes on does not begin with its first step here.
+                turns.took(run.key, 0.0 if first else run.seconds - before)
 
     def _next_runs(self) -> list[Run] | None:
         """Runs that want a step, waiting until there are some; None = closed."""
@@ -191,22 +204,32 @@ class Optimisation:
             self._tell(run)
 
     def _show(self, run: Run) -> None:
-        """Give the layer the newest snapshot, when somebody waits for it and it is time."""
+        """Give layers their newest snapshots, when somebody waits for them and it is time.
+
+        All runs that have gone on are shown at once: one picture then has the news of both sides of a comparison.
+        """
         assert run.step is not None
-        now, share = time.monotonic(), min(self.share, 0.99)
-        pause = max(SOONEST_SNAPSHOT_SECONDS, self.frames.last_seconds * share / (1.0 - share))
+        share = min(self.share, 0.99)
+        cost = self._copying_seconds + self.frames.last_seconds
+        pause = max(SOONEST_SNAPSHOT_SECONDS, cost * share / (1.0 - share))
+        due = self._wanted and time.monotonic() - self._shown_at > pause
         held = run.state != "running" and run.single == 0
-        due = held or (self._wanted and now - run.shown_at > pause)
-        if run.layer is not None and (run.shown_step == run.step.step or not due):
-            return
-        asset = run.step.snapshot()
-        run.shown_step = run.step.step
-        self._wanted = False
         if run.layer is None:
-            run.layer = self.workspace.add(run.name, asset, run=run.key, home=run.home).key
-        else:
-            self.workspace.show_progress(run.layer, asset)
-        run.shown_at = time.monotonic()
+            run.shown_step, self._wanted = run.step.step, False
+            run.layer = self.workspace.add(run.name, run.step.snapshot(), run=run.key, home=run.home).key
+        elif due or held:
+            self._show_newest(list(self._runs.values()) if due else [run])
+
+    def _show_newest(self, runs: Sequence[Run]) -> None:
+        began, assets = time.monotonic(), dict[int, Asset]()
+        for run in runs:
+            if run.step is not None and run.layer is not None and run.shown_step != run.step.step:
+                run.shown_step, assets[run.layer] = run.step.step, run.step.snapshot()
+        if len(assets) > 0:
+            self._wanted = False
+            self.workspace.show_progress(assets)
+            self._shown_at = time.monotonic()
+            self._copying_seconds = self._shown_at - began
 
     def _judge(self, run: Run) -> Judgement | None:
         """Measure the run quickly, and say when to do it next."""

@@ -41,6 +41,7 @@ class Run:
         self.layer: int | None = None
         self.step: Step[Any] | None = None
         self.losses, self.counts, self.milliseconds = Curve(), Curve(), Curve()
+        self.clock = Curve()  # of its seconds, thinned as the losses are
         self.judged: list[Judged] = []
         self.judge_at = JUDGE_SECONDS  # of its own seconds
         self.problem = ""
@@ -52,7 +53,7 @@ class Run:
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
         self.data: Path | None = None
-        self.shown_at, self.told_at = 0.0, 0.0
+        self.told_at = 0.0
         self.shown_step = -1
 
     @property
@@ -64,11 +65,17 @@ class Run:
         before, step = self.step, next(self.steps)
         self.step = step
         self.losses.add(step.step, step.loss)
+        self.clock.add(step.step, step.seconds)
         if step.count > 0:
             self.counts.add(step.step, step.count)
         if before is not None:
             self.milliseconds.add(step.step, 1e3 * (step.seconds - before.seconds))
         return step
+
+    @property
+    def seconds(self) -> float:
+        """Of its own steps so far."""
+        return 0.0 if self.step is None else self.step.seconds
 
     def look(self) -> None:
         """Read what the trainer tells between two steps."""
@@ -95,6 +102,7 @@ class Run:
             losses=tuple(self.losses.points),
             counts=tuple(self.counts.points),
             milliseconds=tuple(self.milliseconds.points),
+            clock=tuple(self.clock.points),
             judged=tuple(self.judged),
             knobs=self.knobs,
             asked=dict(self.asked),

@@ -43,6 +43,7 @@ class RunStatus:
     losses: tuple[tuple[int, float], ...] = ()  # step and loss, thinned to a few hundred
     counts: tuple[tuple[int, float], ...] = ()  # the same of `count`; empty for fields
     milliseconds: tuple[tuple[int, float], ...] = ()  # the same of what a step took
+    clock: tuple[tuple[int, float], ...] = ()  # step and seconds of its own, thinned in the same way
     judged: tuple[Judged, ...] = ()
     kept: bool = False  # whether it is written into a folder
     knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,18 @@ class Workspace:
             self._set(f"add {name}", (*self._layers, layer))
         return layer
 
-    def show_progress(self, key: int, asset: Asset) -> None:
-        """Put the newest snapshot of an optimisation in place of a layer's asset: no edit, nothing to undo.
+    def show_progress(self, assets: Mapping[int, Asset]) -> None:
+        """Put the newest snapshots of optimisations in place of layers' assets, by key: no edit, nothing to undo.
 
-        Nothing happens when the layer is gone.
+        Nothing happens to layers that are gone.
         """
         with self._lock:
-            if not any(layer.key == key for layer in self._layers):
-                return
-            self._layers = tuple(replace(x, asset=asset, sha256="") if x.key == key else x for x in self._layers)
-        self.events.publish(AssetReplaced(key))
+            known = [layer.key for layer in self._layers if layer.key in assets]
+            self._layers = tuple(
+                replace(x, asset=assets[x.key], sha256="") if x.key in assets else x for x in self._layers
+            )
+        for key in known:
+            self.events.publish(AssetReplaced(key))
 
     def change(self, key: int, cause: str, /, *, merge_key: str = "", **fields: Any) -> Layer:
         """Replace fields of one layer; `cause` is what undo calls it.

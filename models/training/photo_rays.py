@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from h3d.models import datasets
-from h3d.models.datasets import PosedImage, PosedImages, camera_directions, image, pixel_grid
+from h3d.models.datasets import NgpSpace, PosedImage, PosedImages, camera_directions, image, pixel_grid
 
 from .occupancy import View
+from .shared_photos import Shared, photos_key
 
 PIXEL_BYTES_LIMIT = 4 << 30
 
@@ -35,7 +36,7 @@ class RayBatch:
         return RayBatch(**{f.name: getattr(self, f.name)[:count] for f in fields(self)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhotoRays:
     """N photos, ready to draw rays from."""
 
@@ -48,7 +49,9 @@ class PhotoRays:
     poses: torch.Tensor  # [N, 3, 4] camera to NGP space
 
     def to(self, device: torch.device) -> PhotoRays:
-        """All arrays on `device`."""
+        """All arrays on `device`; these ones where they are there already."""
+        if self.pixels.device == device:
+            return self
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: array.to(device) for name, array in arrays.items() if array is not None})
 
@@ -66,14 +69,22 @@ class PhotoRays:
         return RayBatch(poses[:, :, 3].contiguous(), turned, color[:, :3], alpha, photo)
 
 
+_SHARED: Shared[PhotoRays] = Shared()
+
+
 def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> PhotoRays:
-    """The photos of these indices, reduced by `downscale`, in memory.
+    """The photos of these indices, reduced by `downscale`, in memory; once for all runs that learn from them.
 
     Raises:
         DatasetError: a photo or its mask cannot be decoded.
         ValueError: there is none, their pixels would fill more memory than 4 GiB, or masks hide a whole one.
     """
     photos = photos_to_hold(dataset, indices, downscale)
+    key = (photos_key(photos, downscale), dataset.space)
+    return _SHARED.get(key, lambda: _read(photos, dataset.space, downscale))
+
+
+def _read(photos: Sequence[PosedImage], space: NgpSpace, downscale: int) -> PhotoRays:
     pictures = [as_bytes(image(photo, downscale)) for photo in photos]
     channels = max(picture.shape[2] for picture in pictures)
     rows = [_padded(picture, channels).reshape(-1, channels) for picture in pictures]
@@ -81,7 +92,7 @@ def photo_rays(dataset: PosedImages, indices: Sequence[int], downscale: int) -> 
     counts = torch.tensor([len(row) for row in rows])
     known = _known_pixels(photos, rows, downscale)
     sizes = counts if known is None else torch.tensor([len(numbers) for numbers in known])
-    poses = np.stack([dataset.space.pose_to_ngp(photo.camera_to_world)[:3] for photo in photos])
+    poses = np.stack([space.pose_to_ngp(photo.camera_to_world)[:3] for photo in photos])
     return PhotoRays(
         pixels=torch.from_numpy(np.concatenate(rows)),
         pixel_starts=torch.cumsum(counts, 0) - counts,

@@ -1,7 +1,8 @@
 """Photos as a rasteriser can learn from them: lens distortion undone, so that a pinhole camera has taken them.
 
-N photos, all in memory as bytes, sRGB with straight alpha. A pixel that the photo does not cover, where its lens has
-seen less than the pinhole would or a mask hides it, is not known and teaches nothing.
+N photos, all in memory as bytes, sRGB with straight alpha, once for all runs that learn from them. A pixel that the
+photo does not cover, where its lens has seen less than the pinhole would or a mask hides it, is not known and teaches
+nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from h3d.models.datasets import PosedImage, PosedImages, camera_to_pixels, image
 from h3d.models.photo_field import bilinear
 
 from .photo_rays import as_bytes, photos_to_hold
+from .shared_photos import Shared, photo_key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PinholePhoto:
     """One photo and its camera."""
 
@@ -42,6 +44,9 @@ class PinholePhoto:
         return values[..., :3] * alpha + background * (1.0 - alpha)
 
 
+_SHARED: Shared[PinholePhoto] = Shared()
+
+
 def pinhole_photos(dataset: PosedImages, indices: Sequence[int], downscale: int) -> tuple[PinholePhoto, ...]:
     """The photos of these indices, reduced by `downscale`.
 
@@ -54,7 +59,15 @@ def pinhole_photos(dataset: PosedImages, indices: Sequence[int], downscale: int)
 
 
 def pinhole_photo(posed: PosedImage, downscale: int) -> PinholePhoto:
-    """The photo as a pinhole of the same focal lengths and size sees it."""
+    """The photo as a pinhole of the same focal lengths and size sees it, from memory where another run holds it.
+
+    Raises: DatasetError when the file is gone or cannot be decoded.
+    """
+    key = photo_key(posed, downscale)
+    return _SHARED.get(key, lambda: _read(posed, downscale))
+
+
+def _read(posed: PosedImage, downscale: int) -> PinholePhoto:
     pixels = as_bytes(image(posed, downscale))
     K = posed.K.copy()
     K[:2] /= downscale

@@ -30,6 +30,7 @@ from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import Workspace
 from h3d.models.gaussians import Gaussians
+from h3d.models.training.gaussians_task import GaussiansTask
 from h3d.models.training.tasks import Model
 
 PATIENCE = 90.0
@@ -261,3 +262,46 @@ def test_gaussians_train_while_they_are_looked_at_and_are_compared_with_a_photo(
         return any("PSNR" in text and "lens undone" in text for text in texts)
 
     splatted.until(told, "it was not compared with the photo")
+
+
+def test_two_runs_of_the_same_photos_go_on_under_the_wipe_and_their_difference_is_measured(splatted: Program):
+    splatted.until(lambda: splatted.status.step > 20, "it did not train")
+    tab = splatted.tab
+    tab.set_gui("Optimise/Run again/Seed", "1")
+    tab.set_gui("Optimise/Run again/Strategy", "mcmc")
+    tab.click("Optimise/Run again/Run again beside it")
+    splatted.until(lambda: len(splatted.workspace.layers) == 2, "the second run has shown nothing")
+    (session,) = splatted.viewer.sessions.values()
+    splatted.until(lambda: session.compare.mode == "wipe", "the two are not wiped")
+    a, b = splatted.workspace.layers
+    assert (session.compare.layer_a, session.compare.layer_b) == (a.key, b.key)
+    assert b.name == f"{a.name} (seed 1, strategy mcmc)"
+    tasks = [splatted.optimisation.task(status.key) for status in splatted.optimisation.statuses()]
+    assert isinstance(tasks[0], GaussiansTask) and isinstance(tasks[1], GaussiansTask)
+    assert tasks[0].dataset is tasks[1].dataset
+
+    before = splatted.picture(lambda pixels: pixels.shape == (120, 160, 3), "the wipe was not drawn whole")
+    # The line and the names do not count.
+    halves = (slice(30, None), slice(0, 70)), (slice(30, None), slice(90, None))
+
+    def changed(pixels: np.ndarray) -> bool:
+        whole = pixels.shape == before.shape
+        return whole and all(np.abs(pixels[half] - before[half]).max() > 20 for half in halves)
+
+    splatted.picture(changed, "not both halves have changed")
+
+    def said(pattern: str) -> re.Match[str] | None:
+        texts = [control.text for control in list(tab.page.controls.values()) if control.kind == "Html"]
+        return next((found for text in texts if (found := re.search(pattern, text))), None)
+
+    splatted.until(lambda: said(r"At equal time \((\S+) s\): A PSNR (\S+) dB, B PSNR (\S+) dB; B - A"), "no difference")
+    assert said(r"At equal step \(") and said("A: ") and said("3 test photos")
+    found = said(r"At equal time \(\S+ s\): A PSNR (\S+) dB, B PSNR (\S+) dB; B - A (\S+) dB")
+    assert found is not None and float(found[3]) == pytest.approx(float(found[2]) - float(found[1]), abs=0.011)
+
+    tab.click("Optimise/Pause")
+    splatted.until(lambda: splatted.optimisation.statuses()[1].state == "paused", "the second run was not held")
+    first, held = splatted.optimisation.statuses()
+    splatted.until(lambda: splatted.optimisation.statuses()[0].step > first.step + 20, "the first did not go on alone")
+    assert splatted.optimisation.statuses()[1].seconds == held.seconds
+    assert splatted.optimisation.statuses()[0].seconds > first.seconds

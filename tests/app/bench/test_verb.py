@@ -51,6 +51,7 @@ def test_prefixes_choose_workloads_above_and_below_them():
         "viewer/move_to_picture",
         "viewer/held_frames",
         "viewer/training",
+        "viewer/gaussian_training",
     }
     asked = [w for w in workloads.WORKLOADS if not w.only_by_name]
     assert workloads.chosen("") == asked and [w.prefixes for w in workloads.chosen("study/lego")] == [("study",)]

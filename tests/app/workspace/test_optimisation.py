@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from analytic_fields import BallField
 
+from h3d.app.workspace.beside import begin_beside
 from h3d.app.workspace.events import AssetReplaced, LayersChanged, RunChanged
 from h3d.app.workspace.frames_first import FramesFirst
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.runs import Curve
+from h3d.app.workspace.turns import Sharing
 from h3d.app.workspace.workspace import Workspace
 from h3d.models.knobs import Knob, Setting
 from h3d.models.training import Judgement, Step
@@ -36,6 +38,7 @@ class Growing:
     fail_at: int = -1
     gate: threading.Event = field(default_factory=threading.Event)
     made: list[int] = field(default_factory=list)
+    step_seconds: float = 0.001  # what its clock counts for a step
     bold: bool = False  # a setting that may change as it goes
     changed_at: list[int] = field(default_factory=list)
 
@@ -52,7 +55,7 @@ class Growing:
             self.made.append(step)
             radius = 0.1 * step
             yield Step(
-                *(step, 0.001 * step, 1.0 / step, 0, 1),
+                *(step, self.step_seconds * step, 1.0 / step, 0, 1),
                 lambda radius=radius: BallField(radius),
                 _no_checkpoint,
                 live=Live(
@@ -69,6 +72,18 @@ class Growing:
 
     def judge(self, asset: BallField, *, quick: bool = False, progress=None, cancel=None) -> Judgement:
         return Judgement({"psnr": asset.radius}, "a ball")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Of a `Growing` in tests that begin it twice."""
+
+    seed: int = 0
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0.0:
+            raise ValueError(f"rate {self.rate}: must be above 0")
 
 
 def _no_checkpoint(path: Path) -> None:
@@ -141,20 +156,74 @@ def _radius(scene: Scene) -> float:
     return asset.radius
 
 
-def test_two_runs_take_turns(scene: Scene):
-    tasks = [Growing("a"), Growing("b")]
-    for task in tasks:
+def steps_after(scene: Scene, slow: Growing, fast: Growing, sharing: Sharing) -> tuple[int, int]:
+    """How many steps each has made, when both have gone on together for a while."""
+    scene.optimisation.sharing = sharing
+    for task in (slow, fast):
         task.gate.clear()
         scene.optimisation.begin(task)
-    for task in tasks:
+    for task in (slow, fast):
         task.gate.set()
-    scene.until(lambda: min(len(task.made) for task in tasks) > 50)
-    for task in tasks:
+    scene.until(lambda: len(slow.made) + len(fast.made) > 400)
+    for task in (slow, fast):
         task.gate.clear()
-    a, b = (len(task.made) for task in tasks)
-    assert abs(a - b) <= 2
-    for task in tasks:
+    found = len(slow.made), len(fast.made)
+    for task in (slow, fast):
         task.gate.set()
+    return found
+
+
+def test_two_runs_have_equal_time_by_their_own_clocks(scene: Scene):
+    slow, fast = Growing("slow", step_seconds=0.03), Growing("fast", step_seconds=0.01)
+    few, many = steps_after(scene, slow, fast, "time")
+    assert many == pytest.approx(3 * few, abs=6), "a step of the one is worth three of the other"
+    a, b = scene.optimisation.statuses()
+    assert a.seconds == pytest.approx(0.03 * a.step) and b.seconds == pytest.approx(0.01 * b.step)
+
+
+def test_two_runs_have_equal_steps_where_that_is_wanted(scene: Scene):
+    few, many = steps_after(scene, Growing("slow", step_seconds=0.03), Growing("fast", step_seconds=0.01), "steps")
+    assert abs(many - few) <= 2
+
+
+def test_while_one_of_two_is_held_its_clock_stands_and_the_other_has_all(scene: Scene):
+    held, other = Growing("held"), Growing("other")
+    key = scene.optimisation.begin(held)
+    scene.optimisation.begin(other)
+    scene.until(lambda: len(held.made) > 20)
+    scene.optimisation.pause(key)
+    scene.until(lambda: scene.optimisation.statuses()[0].step == len(held.made))
+    stood, before = scene.optimisation.statuses()[0], len(other.made)
+    scene.until(lambda: len(other.made) > before + 200)
+    again = scene.optimisation.statuses()[0]
+    assert (again.step, again.seconds) == (stood.step, stood.seconds)
+    first, second = len(held.made), len(other.made)
+    scene.optimisation.start(key)
+    scene.until(lambda: len(held.made) > first + 100)
+    assert len(other.made) - second > 50, "what it missed is not made up for"
+
+
+def test_both_runs_are_shown_at_once_so_that_a_picture_has_the_news_of_both(scene: Scene):
+    a, b = Growing("a"), Growing("b")
+    scene.optimisation.begin(a)
+    scene.optimisation.begin(b)
+    scene.until(lambda: len(scene.workspace.layers) == 2)
+    scene.until(lambda: len([e for e in scene.heard if isinstance(e, AssetReplaced)]) >= 12)
+    keys = [e.key for e in scene.heard if isinstance(e, AssetReplaced)][2:12]
+    assert keys[::2] == [keys[0]] * 5 and keys[1::2] == [keys[1]] * 5 and keys[0] != keys[1]
+
+
+def test_a_run_begins_beside_another_with_what_differs_in_its_name(scene: Scene):
+    task = Growing(config=Config())
+    key = scene.optimisation.begin(task, data=Path("photos"))
+    other = begin_beside(scene.optimisation, key, {"rate": 0.5, "seed": 0})
+    scene.until(lambda: len(scene.workspace.layers) == 2)
+    assert [layer.name for layer in scene.workspace.layers] == ["growing", "growing (rate 0.5)"]
+    assert scene.optimisation.task(other).config == Config(rate=0.5) and task.config == Config()
+    assert scene.optimisation.data(other) == Path("photos")
+    with pytest.raises(ValueError, match="rate -1.0: must be above 0"):
+        begin_beside(scene.optimisation, key, {"rate": -1.0})
+    assert len(scene.optimisation.statuses()) == 2
 
 
 def test_a_run_that_fails_says_why_and_the_others_go_on(scene: Scene):

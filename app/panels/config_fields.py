@@ -1,0 +1,48 @@
+"""The settings of a training config as handles, from nothing but the dataclass: name, type, meaning, value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import viser
+
+from h3d.app.session import Session
+from h3d.models.training.settings import Field, fields_of, text_of
+
+from .display import field_docs
+
+
+class ConfigFields:
+    """One handle a setting; numbers are typed, since none of them has a range of its own."""
+
+    def __init__(self, session: Session, config: Any) -> None:
+        self.session, self.config = session, config
+        self.fields = fields_of(config)
+        self.handles: dict[str, Any] = {name: self._handle(name, field) for name, field in self.fields.items()}
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that a person has changed, with their new values. Raises: ValueError, one sentence."""
+        found = {}
+        for name, field in self.fields.items():
+            given = self.handles[name].value
+            value = bool(given) if field.kind is bool else field.parsed(name, str(given))
+            # What nobody touched stays exactly as it is, though its text may be rounded.
+            if value != field.value and str(given) != text_of(field.value):
+                found[name] = value
+        return found
+
+    def remove(self) -> None:
+        """Take the handles away."""
+        for handle in self.handles.values():
+            handle.remove()
+
+    def _handle(self, name: str, field: Field) -> viser.GuiInputHandle[Any]:
+        gui, hint = self.session.client.gui, field_docs(field.owner).get(name.rpartition(".")[2])
+        label = name.replace("_", " ").replace(".", ": ")
+        label = label[:1].upper() + label[1:]
+        if field.kind is bool:
+            return gui.add_checkbox(label, bool(field.value), hint=hint)
+        if field.choices:
+            options = ((text_of(None),) if field.optional else ()) + tuple(str(choice) for choice in field.choices)
+            return gui.add_dropdown(label, options, initial_value=text_of(field.value), hint=hint)
+        return gui.add_text(label, text_of(field.value), hint=hint)
