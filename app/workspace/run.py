@@ -41,7 +41,7 @@ class Run:
         self.layer: int | None = None
         self.step: Step[Any] | None = None
         self.losses, self.counts, self.milliseconds = Curve(), Curve(), Curve()
-        self.clock = Curve()  # of its seconds, thinned as the losses are
+        self.clock = Curve()  # its seconds at the same steps
         self.judged: list[Judged] = []
         self.judge_at = JUDGE_SECONDS  # of its own seconds
         self.problem = ""
@@ -60,6 +60,11 @@ class Run:
     def wants_step(self) -> bool:
         return self.state == "running" or (self.state == "paused" and self.single > 0)
 
+    @property
+    def seconds(self) -> float:
+        """Of its own steps so far."""
+        return 0.0 if self.step is None else self.step.seconds
+
     def advance(self) -> Step[Any]:
         """Make one step."""
         before, step = self.step, next(self.steps)
@@ -71,11 +76,6 @@ class Run:
         if before is not None:
             self.milliseconds.add(step.step, 1e3 * (step.seconds - before.seconds))
         return step
-
-    @property
-    def seconds(self) -> float:
-        """Of its own steps so far."""
-        return 0.0 if self.step is None else self.step.seconds
 
     def look(self) -> None:
         """Read what the trainer tells between two steps."""

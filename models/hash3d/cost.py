@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .cut import capturing, thin
 
-
 ATTENTION = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 """Batched products; a linear layer is mm or addmm."""
 

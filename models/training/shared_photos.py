@@ -30,19 +30,17 @@ class Shared(Generic[Value]):
 
 
 def photo_key(posed: PosedImage, downscale: int) -> Hashable:
-    """Equal for photos of the same files (copies and mask among them), as they are now, the same camera and size."""
-    paths = [posed.path, *(path for _, path in posed.copies), *([] if posed.mask_path is None else [posed.mask_path])]
+    """Equal for photos of the same files, as they are now, the same camera and the same size."""
     camera = (posed.width, posed.height, posed.camera_to_world.tobytes(), posed.K.tobytes(), posed.distortion)
-    return (tuple(_version(path) for path in paths), posed.copies, posed.mask_path, camera, downscale)
+    return (_version(posed.path), posed.mask_path and _version(posed.mask_path), camera, downscale)
 
 
 def _version(path: Path) -> Hashable:
-    """Which file it is, as it is now; whoever reads one that is gone says so."""
     try:
         status = path.stat()
-    except OSError:
-        return path.absolute()
-    return path.absolute(), status.st_mtime_ns, status.st_size
+    except OSError:  # Whoever reads it says so.
+        return (path.absolute(),)
+    return (path.absolute(), status.st_mtime_ns, status.st_size)
 
 
 def photos_key(photos: Sequence[PosedImage], downscale: int) -> Hashable:

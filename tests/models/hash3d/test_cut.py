@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_unets import ATTENTION_INSIDE, ATTENTION_OUTSIDE, tiny_inputs, tiny_unet
+from tiny_unets import ATTENTION_INSIDE, tiny_inputs, tiny_unet
 from torch import nn
 
 from h3d.models.hash3d.cut import capturing, check_arguments, check_cut, thin
