@@ -4,17 +4,19 @@
     events.jsonl              starts and ends, changes by hand, what the trainer notes: one object a line, with its step
     metrics.csv               step, seconds, loss, ...; rows with psnr and the like are evaluated
     checkpoint.safetensors    everything that going on needs
-    field.safetensors         what was trained, or gaussians.ply
+    field.safetensors         what was trained, or gaussians.ply, and at the end of a run gaussians.spz
     test.png                  how a part of it should look, and to the right of that how it does
 
-The two logs grow line by line and are cut back to the checkpoint when a killed run goes on; the others are replaced
-whole or not at all.
+The two logs grow line by line, whole lines or nothing, and are cut back to the checkpoint when a killed run goes on;
+the others are replaced whole or not at all.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,10 @@ class RunFolder:
         return self.path / "gaussians.ply"
 
     @property
+    def compact_splats(self) -> Path:
+        return self.path / "gaussians.spz"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.csv"
 
@@ -74,9 +80,9 @@ class RunFolder:
         if self.config.exists():
             raise ValueError(f"{self.path}: it holds a run already; add --resume to go on with it, or name another one")
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_config(config)
         with replacing(self.metrics) as stream:
             stream.write((",".join((*FIRST_COLUMNS, *metrics, *LAST_COLUMNS)) + "\n").encode())
+        self.write_config(config)  # The last: what has one is a run.
 
     def reopen(self) -> dict[str, Any]:
         """The configuration of the run to go on with.
@@ -99,7 +105,9 @@ class RunFolder:
             stream.write((json.dumps(config, indent=2) + "\n").encode())
 
     def cut_back(self, step: int) -> None:
-        """Drops what the logs say of steps after `step`: they will be made again."""
+        """Drops what the logs say of steps after `step`, which will be made again, and what a kill left unfinished."""
+        for part in self.path.glob(".*.part"):
+            part.unlink()
         columns = self._columns()
         rows = [row for row in self.read_metrics() if int(row["step"]) <= step]
         with replacing(self.metrics) as stream:
@@ -121,17 +129,16 @@ class RunFolder:
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """One more row; what it does not name is left empty."""
-        columns = self._columns()
-        with open(self.metrics, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow([row.get(name) for name in columns])
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow([row.get(name) for name in self._columns()])
+        _append(self.metrics, line.getvalue())
 
     def _columns(self) -> list[str]:
         with open(self.metrics, encoding="utf-8") as file:
             return file.readline().strip().split(",")
 
     def add_event(self, step: int, event: str, **details: Any) -> None:
-        with open(self.events, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "event": event, **details}) + "\n")
+        _append(self.events, json.dumps({"step": step, "event": event, **details}) + "\n")
 
     def read_events(self) -> list[dict[str, Any]]:
         """What events.jsonl says, line by line; one that a kill cut short is left out.
@@ -171,3 +178,16 @@ def _step_of(line: str) -> int:
     """Of a line of events.jsonl; 0 where it does not say, so that it is kept for a person to see."""
     event = _event_in(line)
     return 0 if event is None else event["step"]
+
+
+def _append(path: Path, line: str) -> None:
+    """Adds a line to a file, whole or not at all: a disk that fills up must not leave half of one."""
+    left = memoryview(line.encode())
+    with open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while len(left) > 0:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(end)
+            raise

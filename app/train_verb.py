@@ -15,12 +15,22 @@ from h3d.models.training.checkpoints import progress_of
 from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, models_text, open_task
 
-from .recorder import Recorder
+from .recorder import AUTOSAVE_SECONDS, Recorder
 from .replay import Recording, read_recording
 from .run_folder import RunFolder
 
 DEFAULT_STEPS = 5000
-SETTINGS = ("seed", "downscale", "background", "log2_table_size", "refine_cameras", "backend", "strategy", "cap")
+SETTINGS = (
+    "seed",
+    "downscale",
+    "background",
+    "log2_table_size",
+    "refine_cameras",
+    "exposure",
+    "backend",
+    "strategy",
+    "cap",
+)
 """Flags that are fields of a task's config, where it has them."""
 
 log = logging.getLogger(__name__)
@@ -57,6 +67,8 @@ class TrainConfig:
     """Entries of a level of the hash table, as a power of two: more is sharper in the end, and slower."""
     refine_cameras: bool | None = None
     """Move the cameras of the photos as well, for poses that are not exact; slower."""
+    exposure: bool | None = None
+    """Learn an affine map of colours for each photo, for exposures that differ (Gaussians)."""
     backend: Literal["auto", "cpu", "cuda"] | None = None
     """Where a radiance field is trained, the CPU if not given; cuda needs torch with CUDA and Triton."""
     strategy: Literal["default", "mcmc"] | None = None
@@ -65,6 +77,9 @@ class TrainConfig:
     """Gaussians at most."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
+    autosave_seconds: float = AUTOSAVE_SECONDS
+    """A checkpoint is written this often: what a killed run loses at most. Less often on a disk so slow that it would
+    take more than a twentieth of the time."""
     resume: bool = False
     """Go on with the run in the folder; what was set for its start (data aside) stays as it was."""
     replay: Path | None = None
@@ -120,8 +135,8 @@ class _Session:
         self, config: TrainConfig, task: Task[Any], run: RunFolder, progress: Progress, recording: Recording | None
     ) -> None:
         self.config, self.task, self.run, self.progress = config, task, run, progress
-        self.recording = recording
-        self.recorder = Recorder(run, task)
+        self.recording, self.warned = recording, ""
+        self.recorder = Recorder(run, task, autosave_seconds=config.autosave_seconds)
         enough = DEFAULT_STEPS if recording is None else recording.end
         self.steps = config.steps if config.steps is not None or config.minutes is not None else enough
         self.next_evaluation = 60.0 * (config.evaluate_minutes or float("inf"))
@@ -149,15 +164,12 @@ class _Session:
                 self.recorder.event(step.step - 1, event, steps=self.steps, minutes=self.config.minutes)
                 event = ""
             self._replay(step)
-            ended = self._reached(step.step, step.seconds)
-            found = self._judge(step) if ended or step.seconds >= self.next_evaluation else None
+            if self._reached(step.step, step.seconds):
+                return self._end(step)
+            found = self._judge(step) if step.seconds >= self.next_evaluation else None
             if self.recorder.record(step, found):
-                more = "" if found is None else f", {found.sentence}"
-                self.progress(f"step {step.step:,}, {step.seconds:.0f} s, loss {step.loss:.5g}{more}")
-            if ended and found is not None:
-                self.recorder.save(step)
-                self.recorder.event(step.step, "end", seconds=step.seconds, **found.metrics)
-                return found
+                self._tell(step, found)
+            self._warn(step)
         raise AssertionError("a trainer's steps have no end of their own")
 
     def _replay(self, step: Step[Any]) -> None:
@@ -167,18 +179,42 @@ class _Session:
                 self.recording.do(deed, step)
                 self.recorder.did(step, deed.name, **deed.details)
 
+    def _end(self, step: Step[Any]) -> Judgement:
+        """Judges, leaves what was learnt, and saves last: a run that is killed here goes on and ends again."""
+        self._warn(step)
+        found = self._judge(step, final=True)
+        self.recorder.record(step, found, autosave=False)
+        self._tell(step, found)
+        self.recorder.event(step.step, "end", seconds=step.seconds, **found.metrics)
+        self.recorder.save(step)
+        self.recorder.finish()
+        return found
+
+    def _tell(self, step: Step[Any], found: Judgement | None) -> None:
+        more = "" if found is None else f", {found.sentence}"
+        self.progress(f"step {step.step:,}, {step.seconds:.0f} s, loss {step.loss:.5g}{more}")
+
+    def _warn(self, step: Step[Any]) -> None:
+        """Says what went wrong in the step, and once what cannot be written."""
+        if step.problem:
+            log.warning("%s", step.problem)
+        problem = self.recorder.problem
+        if problem and problem != self.warned:
+            log.warning("%s", problem)
+        self.warned = problem
+
     def _reached(self, step: int, seconds: float) -> bool:
         minutes = self.config.minutes
         return (self.steps is not None and step >= self.steps) or (minutes is not None and seconds >= 60.0 * minutes)
 
-    def _judge(self, step: Step[Any]) -> Judgement:
+    def _judge(self, step: Step[Any], *, final: bool = False) -> Judgement:
         """How good it is by now; the asset and a picture of it are left in the folder."""
         asset = step.snapshot()
         every = 60.0 * (self.config.evaluate_minutes or float("inf"))
         while self.next_evaluation <= step.seconds:
             self.next_evaluation += every
         found = self.task.judge(asset, progress=self.progress)
-        self.recorder.leave(asset, found)
+        self.recorder.leave(asset, found, final=final)
         return found
 
 
@@ -189,6 +225,8 @@ def _check(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not 0.0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be above 0")
+    if not config.autosave_seconds >= 0.0:
+        raise ValueError(f"--autosave-seconds {config.autosave_seconds}: must be 0 or more")
     if config.log2_table_size is not None and not 8 <= config.log2_table_size <= 24:
         raise ValueError(f"--log2-table-size {config.log2_table_size}: must be 8 to 24")
 

@@ -9,6 +9,7 @@ Source: Kingma and Ba 2015; Mueller et al. 2022, section 4; betas and epsilon ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 
@@ -18,6 +19,8 @@ from . import backends
 from .shapes import check
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
+LARGEST = 1.8e19
+"""Of a gradient: its square is still a float32."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class AdamRows:
         return {f"{name}.{field.name}": getattr(self, field.name) for field in fields(self)}
 
     @staticmethod
-    def from_tensors(name: str, tensors: dict[str, torch.Tensor]) -> AdamRows:
+    def from_tensors(name: str, tensors: Mapping[str, torch.Tensor]) -> AdamRows:
         """Raises: KeyError for an array that is missing, ValueError for one of another shape or type."""
         rows = AdamRows(**{field.name: tensors[f"{name}.{field.name}"].clone() for field in fields(AdamRows)})
         _check(rows, rows.values)
@@ -158,6 +161,20 @@ def adam_step(
         options.beta2,
         options.skip_zero_rows,
     )
+
+
+def wild_rows(gradient: torch.Tensor) -> int:  # [N, F]
+    """How many rows Adam must not be given: they hold what is no number, is infinite, or has a square that is.
+
+    A NaN would stay in both means for good; so would an infinite square, and its value would never move again.
+    """
+    if gradient.numel() == 0:
+        return 0
+    # One pass without a copy; a NaN comes through it.
+    low, high = gradient.aminmax()
+    if -LARGEST <= float(low) and float(high) <= LARGEST:
+        return 0
+    return int((~(gradient.abs() <= LARGEST)).any(dim=1).sum())
 
 
 def _check(rows: AdamRows, gradient: torch.Tensor) -> None:

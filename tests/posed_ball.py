@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
+from h3d.models.datasets import PosedImages
 from h3d.renderers.cameras import Camera, orbit
 
 RADIUS = 1.0
@@ -33,6 +36,22 @@ def write_posed_ball(folder: Path, *, cameras: int = 24, test_cameras: int = 3, 
         value = {"camera_angle_x": math.radians(FOV_DEGREES), "frames": frames}
         (folder / f"transforms_{label}.json").write_text(json.dumps(value))
     return folder
+
+
+def misplaced_cameras(ball: PosedImages, turn_degrees: float = 1.0, move: float = 0.03) -> PosedImages:
+    """The same photos with wrong poses to train on; the standard deviations are those of each axis.
+
+    The errors have mean zero: what all cameras have in common could not be found by any means.
+    """
+    rng, count = np.random.default_rng(0), len(ball.train)
+    turns, moves = np.radians(turn_degrees) * rng.normal(size=(count, 3)), move * rng.normal(size=(count, 3))
+    images = list(ball.images)
+    for index, turn, shift in zip(ball.train, turns - turns.mean(axis=0), moves - moves.mean(axis=0), strict=True):
+        pose = images[index].camera_to_world.copy()
+        pose[:3, :3] = Rotation.from_rotvec(turn).as_matrix() @ pose[:3, :3]
+        pose[:3, 3] += shift
+        images[index] = replace(images[index], camera_to_world=pose)
+    return replace(ball, images=tuple(images))
 
 
 def photograph(camera: Camera) -> np.ndarray:  # [H, W, 4] uint8, straight alpha

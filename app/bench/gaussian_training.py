@@ -15,6 +15,7 @@ from h3d.models import losses
 from h3d.models.density import DefaultStrategy, McmcStrategy
 from h3d.models.initial_gaussians import initial_gaussians
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
+from h3d.models.training.soundness import wild_gradients
 from h3d.renderers.image_loss import image_loss
 
 from .metrics import Effort, Metric, best_of_blocks, in_turns, milliseconds, ratio, timed
@@ -44,13 +45,16 @@ def loss(effort: Effort) -> Iterator[Metric]:
 
 
 def rows(effort: Effort) -> Iterator[Metric]:
-    """Milliseconds of Adam over all groups, of a refinement by 3DGS, and of the noise of MCMC."""
+    """Milliseconds of Adam over all groups, of the look for gradients that are no numbers, of a refinement by 3DGS, and
+    of the noise of MCMC."""
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(COUNT, 3, generator=generator)
     state = TrainedGaussians.of(initial_gaussians(points, None, generator, 3))
     gradients = {name: torch.randn(group.values.shape, generator=generator) for name, group in state.groups.items()}
     adam = best_of_blocks(lambda: timed(lambda: state.step(gradients, RATES, step=1)), effort)
     yield milliseconds("gaussians/train/adam_50k_ms", 1e3 * adam)
+    check = best_of_blocks(lambda: timed(lambda: wild_gradients(gradients)), effort)
+    yield milliseconds("gaussians/train/adam_check_50k_ms", 1e3 * check)
     # A tenth of the rows grow.
     pull = 2e-4 + 1e-4 * (torch.rand(COUNT, generator=generator) - 0.9)
     info = StepInfo(pull, torch.ones(COUNT), torch.ones(COUNT, dtype=torch.bool), SIDE, extent=1.0, means_rate=1.6e-4)

@@ -30,10 +30,7 @@ DIFFERENCE_TOLERANCE = 20.0  # A few pixels whose alpha falls to the other side 
 
 def gsplat_torch(effort: Effort) -> Iterator[Metric]:
     """Speed-up of projection with colour, and of a whole frame, and how far the two pictures differ."""
-    try:
-        from gsplat.cuda import _torch_impl as reference
-    except ImportError as error:
-        raise Skipped(f"gsplat's torch functions do not load ({error}); pip install 'gsplat>=1.5.3'") from error
+    reference = torch_functions()
     asset, camera = _case()
     scene = scenes.splat_scene(asset)
     viewmats, Ks = torch.from_numpy(camera.viewmat)[None], torch.from_numpy(camera.K)[None]
@@ -43,16 +40,25 @@ def gsplat_torch(effort: Effort) -> Iterator[Metric]:
         return rasterize_scenes([scene], viewmats, Ks, WIDTH, HEIGHT, options=options)
 
     def theirs() -> torch.Tensor:
-        return _composite(*_project(reference, scene, camera))
+        return composite((WIDTH, HEIGHT), *project(reference, scene, camera))
 
     difference = (ours().rgb[0] - theirs()).abs().mean().item()
     yield Metric("peers/gsplat_torch/mean_difference", difference, "of 1", "lower", DIFFERENCE_TOLERANCE)
     our_seconds, their_seconds = in_turns(ours, theirs, Effort(effort.blocks, min(effort.repeats, 3), 0, 0.0))
     yield ratio("peers/gsplat_torch/frame_speedup", their_seconds / our_seconds)
     ours_ms = best_of_blocks(lambda: (ours().stats or {})["project_ms"], effort)
-    theirs_ms = 1e3 * best_of_blocks(lambda: timed(lambda: _project(reference, scene, camera)), effort)
+    theirs_ms = 1e3 * best_of_blocks(lambda: timed(lambda: project(reference, scene, camera)), effort)
     yield ratio("peers/gsplat_torch/projection_and_sh_speedup", theirs_ms / ours_ms)
     yield from _learning(reference, scene, camera, effort)
+
+
+def torch_functions() -> Any:
+    """gsplat's module of them. Raises: `Skipped`."""
+    try:
+        from gsplat.cuda import _torch_impl as reference
+    except ImportError as error:
+        raise Skipped(f"gsplat's torch functions do not load ({error}); pip install 'gsplat>=1.5.3'") from error
+    return reference
 
 
 def _learning(reference: Any, scene: SplatScene, camera: Camera, effort: Effort) -> Iterator[Metric]:
@@ -68,7 +74,7 @@ def _learning(reference: Any, scene: SplatScene, camera: Camera, effort: Effort)
         return torch.autograd.grad(pictures.rgb[0], rows, gradient)
 
     def theirs() -> tuple[torch.Tensor, ...]:
-        return torch.autograd.grad(_composite(*_project(reference, learnt, camera)), rows, gradient)
+        return torch.autograd.grad(composite((WIDTH, HEIGHT), *project(reference, learnt, camera)), rows, gradient)
 
     ours_means, theirs_means = ours()[0], theirs()[0]
     difference = ((ours_means - theirs_means).norm() / theirs_means.norm()).item()
@@ -85,7 +91,7 @@ def _case() -> tuple[Gaussians, Camera]:
     return asset, scenes.camera(asset, scenes.FAR, WIDTH, HEIGHT)
 
 
-def _project(reference: Any, scene: SplatScene, camera: Camera) -> tuple[torch.Tensor, ...]:
+def project(reference: Any, scene: SplatScene, camera: Camera) -> tuple[torch.Tensor, ...]:
     """Means [N, 2], radii [N, 2], conics [N, 3], colours [N, 3], opacities [N] of what is seen, nearest first."""
     viewmat, K = (torch.from_numpy(m).float() for m in (camera.viewmat, camera.K))
     covars, _ = reference._quat_scale_to_covar_preci(scene.quats, scene.scales, True, False)
@@ -100,7 +106,8 @@ def _project(reference: Any, scene: SplatScene, camera: Camera) -> tuple[torch.T
     return means2d[0][order], radii[0][order], conics[0][order], colors[order], scene.opacities[order]
 
 
-def _composite(
+def composite(
+    size: tuple[int, int],  # width and height
     means: torch.Tensor,  # [N, 2]
     radii: torch.Tensor,  # [N, 2]
     conics: torch.Tensor,  # [N, 3]
@@ -108,15 +115,16 @@ def _composite(
     opacities: torch.Tensor,  # [N]
 ) -> torch.Tensor:  # [H, W, 3]
     """The picture over black, tile by tile."""
-    picture = torch.zeros(HEIGHT, WIDTH, 3)
+    width, height = size
+    picture = torch.zeros(height, width, 3)
     low, high = means - radii, means + radii
-    for top in range(0, HEIGHT, TILE):
+    for top in range(0, height, TILE):
         in_row = ((low[:, 1] < top + TILE) & (high[:, 1] > top)).nonzero()[:, 0]
-        for left in range(0, WIDTH, TILE):
+        for left in range(0, width, TILE):
             rows = in_row[(low[in_row, 0] < left + TILE) & (high[in_row, 0] > left)]
             if len(rows) == 0:
                 continue
-            bottom, right = min(top + TILE, HEIGHT), min(left + TILE, WIDTH)
+            bottom, right = min(top + TILE, height), min(left + TILE, width)
             y, x = torch.meshgrid(torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5, indexing="ij")
             pixels = torch.stack([x.reshape(-1), y.reshape(-1)], dim=-1)  # [P, 2]
             blended = _blend(pixels, means[rows], conics[rows], colors[rows], opacities[rows])

@@ -12,6 +12,7 @@ from . import (
     fields,
     frames,
     gaussian_gradients,
+    gaussian_iteration,
     gaussian_training,
     hash3d,
     image_field,
@@ -47,6 +48,7 @@ WORKLOADS = (
     Workload(("gaussians/growth",), frames.growth),
     Workload(("gaussians/million",), frames.million),
     Workload(("gaussians/train/forward",), gaussian_gradients.forward_backward),
+    Workload(("gaussians/train/iteration",), gaussian_iteration.iteration),
     Workload(("gaussians/train/loss",), gaussian_training.loss),
     Workload(
         ("gaussians/train/adam", "gaussians/train/refine", "gaussians/train/mcmc"),
@@ -71,6 +73,7 @@ WORKLOADS = (
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),
     Workload(("peers/gsplat_torch",), peer_gsplat.gsplat_torch),
+    Workload(("peers/gsplat_torch/iteration",), gaussian_iteration.against_torch),
     Workload(("peers/gsply",), peer_gsply.gsply),
     Workload(("peers/viser_webgl",), peer_viser.viser_webgl),
     Workload(("peers/nerfstudio",), peer_nerfstudio.nerfstudio),

@@ -195,6 +195,7 @@ class Optimisation:
             self._fail(run, error)
             return
         run.rate.add(began, time.monotonic() - began)
+        run.problem = step.problem or run.problem
         self._show(run)
         found = self._judge(run) if step.seconds >= run.judge_at and run.layer is not None else None
         if run.recorder is not None:
@@ -247,14 +248,9 @@ class Optimisation:
         return found
 
     def _write(self, run: Run, what: Callable[[RunRecorder, Step[Any]], object]) -> None:
-        """Record something; a disk that is full ends the recording, not the run."""
-        if run.recorder is None or run.step is None:
-            return
-        try:
+        """Record something, where the run is recorded."""
+        if run.recorder is not None and run.step is not None:
             what(run.recorder, run.step)
-        except OSError as error:
-            run.recorder, run.problem = None, f"no longer recorded: {error}"
-            self._tell(run)
 
     def _fail(self, run: Run, error: Exception) -> None:
         if not isinstance(error, (ValueError, OSError, RuntimeError)):  # Those are sentences for the person.

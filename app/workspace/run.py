@@ -17,7 +17,12 @@ JUDGE_SECONDS = 4.0
 
 
 class RunRecorder(Protocol):
-    """Where a run is written down; `h3d.app.recorder.Recorder` is one."""
+    """Where a run is written down; `h3d.app.recorder.Recorder` is one. A disk that is full is its own affair."""
+
+    @property
+    def problem(self) -> str:
+        """What could not be written lately; empty when nothing is owed."""
+        ...
 
     def event(self, step: int, name: str, **details: Any) -> None: ...
 
@@ -84,7 +89,9 @@ class Run:
 
     def status(self) -> RunStatus:
         step = self.step
-        kept, problem = self.recorder is not None, self.problem or self.refused
+        kept = self.recorder is not None
+        owed = self.recorder.problem if self.recorder is not None else ""
+        problem = "; ".join(text for text in (self.problem or self.refused, owed) if text)
         base = RunStatus(self.key, self.name, self.task.model, self.state, self.layer, kept=kept, problem=problem)
         if step is None:
             return base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ class RunStatus:
     knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now
     asked: Mapping[str, Setting] = field(default_factory=dict)  # of knobs, where they will be at the next step
     facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
-    problem: str = ""  # why it failed, or what cannot be measured
+    problem: str = ""  # why it failed, what went wrong in a step, or what cannot be measured or written
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -68,7 +69,9 @@ class Curve:
         self._sum, self._count = 0.0, 0
 
     def add(self, step: int, value: float) -> None:
-        """One more step."""
+        """One more step; what is no number is left out."""
+        if not math.isfinite(value):
+            return
         self._sum, self._count = self._sum + value, self._count + 1
         if self._count < self._stride:
             return

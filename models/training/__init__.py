@@ -49,6 +49,8 @@ class Step(Generic[Asset]):
     count: int = 0  # of the primitives that are learnt; 0 where it is a field
     noted: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     """What the trainer did besides, by the names of events: a line of the log each."""
+    problem: str = ""
+    """What went wrong in this step and was put right, as a person reads it; training goes on."""
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,29 @@
 """Training 3D Gaussians from posed photos: a generator of steps.
 
 A step draws one photo, renders it through the differentiable rasteriser, and takes the gradient of L1 + D-SSIM; Adam
-moves what was seen; a strategy clones, splits, prunes or relocates rows. What differs from 3DGS, for a CPU: fewer rows
-to start with and at most, the learning rate of places falls without knowing the end, SH degrees come sooner.
+moves what was seen; a strategy clones, splits, prunes or relocates rows. A step with a gradient that is no number is
+left out (`soundness`); cameras and exposures of photos can be learnt along (`photo_fit`). What differs from 3DGS, for
+a CPU: fewer rows to start with and at most, the learning rate of places falls without knowing the end, SH degrees come
+sooner.
 Source: Kerbl et al. 2023; learning rates as gsplat documents them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
 
-from h3d.models.datasets import Downscale, PosedImages, auto_downscale
-from h3d.models.density import DENSITY, Change, DefaultStrategy, McmcStrategy, Strategy
+from h3d.models.datasets import PosedImages, auto_downscale
+from h3d.models.density import DENSITY, Change, DefaultStrategy, Strategy
 from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
-from h3d.models.knobs import Knob, Setting, Turn, knobs_of, turned
+from h3d.models.knobs import Knob, Setting, knobs_of, turned
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
@@ -30,68 +31,17 @@ from h3d.renderers.image_loss import image_loss
 
 from . import Step
 from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
+from .gaussians_config import GaussiansTraining, strategy_of
 from .hash_grid import Background
 from .live import Live
 from .loop import Advance, Trainer, steps
+from .photo_fit import CAMERAS, EXPOSURE, PhotoFit, PhotoView
 from .pinhole_photos import PinholePhoto, pinhole_photos
+from .soundness import INTERVAL, drop_bad_rows, wild_gradients
 
 FORMAT = "h3d gaussians training 1"
 MCMC_OPACITY, MCMC_SCALE = 0.5, 0.1
 """What MCMC starts with: opaque and small, in shares of the usual width."""
-RATES, PICTURE = "learning rates", "picture"
-"""What knobs are shown together, beside `DENSITY`."""
-
-
-@dataclass(frozen=True)
-class GaussiansTraining:
-    """How Gaussians are learnt; the defaults are for two CPU cores."""
-
-    seed: int = 0
-    means_rate: Annotated[float, Turn(RATES, 1e-7, 1e-2, logarithmic=True)] = 1.6e-4
-    """Learning rate of places, times the scene's extent; down to a hundredth after `decay_steps`."""
-    decay_steps: Annotated[int, Turn(RATES, 4, 1_000_000)] = 15_000
-    """Steps after which places are learnt a hundredth as fast as at first."""
-    scales_rate: Annotated[float, Turn(RATES, 1e-6, 1.0, logarithmic=True)] = 5e-3
-    """Learning rate of the logarithms of sizes."""
-    quats_rate: Annotated[float, Turn(RATES, 1e-6, 1.0, logarithmic=True)] = 1e-3
-    """Learning rate of rotations."""
-    opacities_rate: Annotated[float, Turn(RATES, 1e-5, 1.0, logarithmic=True)] = 5e-2
-    """Learning rate of opacities, before their sigmoid."""
-    sh_rate: Annotated[float, Turn(RATES, 1e-6, 1.0, logarithmic=True)] = 2.5e-3
-    """Learning rate of the constant colour; what depends on the direction has a twentieth."""
-    strategy: Annotated[Literal["default", "mcmc"], Turn(DENSITY)] = "default"
-    """How rows are added and removed: as 3DGS does, or as MCMC does."""
-    cap: Annotated[int, Turn(DENSITY, 4, 10_000_000)] = 60_000
-    """Rows at most; a lower one stops their growth and takes none away."""
-    opacity_pull: Annotated[float, Turn(DENSITY, 1e-5, 1.0, logarithmic=True)] = 0.01
-    """Of the mean opacity in the loss, with MCMC."""
-    scale_pull: Annotated[float, Turn(DENSITY, 1e-5, 1.0, logarithmic=True)] = 0.01
-    """Of the mean size in the loss, with MCMC."""
-    default: DefaultStrategy = DefaultStrategy()
-    """Of the strategy of that name; `cap` is its limit, and it pauses for as many steps as there are photos."""
-    mcmc: McmcStrategy = McmcStrategy()
-    """Of the strategy of that name; `cap` is its limit."""
-    initial_points: int = 10_000
-    """Random ones, where the data set brings none."""
-    downscale: Annotated[Downscale, Turn(PICTURE)] = "auto"
-    """Photos are reduced by this factor; the run is judged at the size that it began with."""
-    background: Annotated[Background, Turn(PICTURE)] = "white"
-    """Behind transparent pixels; Gaussians are judged on white, after a start on black on black."""
-    ssim_share: Annotated[float, Turn(PICTURE)] = 0.2
-    """Of 1 - SSIM in the loss; the rest is the mean absolute difference."""
-    sh_degree: Annotated[int, Turn(PICTURE, 0, 3)] = 3
-    """Of the harmonics by which colours depend on the direction."""
-    sh_interval: Annotated[int, Turn(PICTURE, 4, 100_000)] = 500
-    """Steps from one SH degree to the next."""
-    antialiased: Annotated[bool, Turn(PICTURE)] = False
-    """Learn for the antialiased rasteriser (Mip-Splatting)."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sh_degree <= 3:
-            raise ValueError(f"sh_degree {self.sh_degree}: must be 0 to 3")
-        for name in ("cap", "initial_points", "sh_interval", "decay_steps"):
-            if getattr(self, name) < 4:
-                raise ValueError(f"{name} {getattr(self, name)}: must be 4 or more")
 
 
 @dataclass(eq=False)
@@ -102,6 +52,7 @@ class GaussiansState:
     config: GaussiansTraining  # as it is now
     generator: torch.Generator
     order: torch.Tensor  # [photos left of this round] int64
+    fit: PhotoFit
     step: int = 0
     seconds: float = 0.0
 
@@ -140,13 +91,24 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         rows = initial_gaussians(points, colors, generator, self.config.sh_degree, opacity=opacity)
         if mcmc:
             rows = replace(rows, log_scales=rows.log_scales + math.log(MCMC_SCALE))
-        return GaussiansState(TrainedGaussians.of(rows), self.config, generator, torch.zeros(0, dtype=torch.int64))
+        order = torch.zeros(0, dtype=torch.int64)
+        return GaussiansState(TrainedGaussians.of(rows), self.config, generator, order, self._fit(self.config))
+
+    def _fit(self, config: GaussiansTraining, tensors: Mapping[str, torch.Tensor] | None = None) -> PhotoFit:
+        """Before the first step, or as `tensors` of a checkpoint have it."""
+        positions = np.stack([self.dataset.images[index].position for index in self.dataset.train])
+        fit = PhotoFit.of(torch.from_numpy(positions).float(), self.extent)
+        fit.restore(tensors or {})
+        for name in (CAMERAS, EXPOSURE):
+            fit.turn(name, getattr(config, name))
+        return fit
 
     def _points(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         points, colors = self.dataset.points, self.dataset.point_colors
         if points is None or len(points) < 4:
             corners = self.dataset.space.points_from_ngp(np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
-            return random_points(np.sort(corners, axis=0), self.config.initial_points, generator), None
+            count = min(self.config.initial_points, self.config.cap)
+            return random_points(np.sort(corners, axis=0), count, generator), None
         chosen = torch.arange(len(points))
         if len(points) > self.config.cap:
             chosen = torch.randperm(len(points), generator=generator)[: self.config.cap]
@@ -162,50 +124,87 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         config = turned(state.config, name, value)
         if name == "downscale":
             self.read_photos(config)
+        if name in (CAMERAS, EXPOSURE):
+            state.fit.turn(name, bool(value))
         state.rows.widen("sh", 3 * (config.sh_degree + 1) ** 2)
         state.config = config
 
     def facts(self, state: GaussiansState) -> dict[str, str]:
         """What is learnt from, and how far colours depend on the direction by now."""
         width, height = self.photos[0].size
-        return {"photos": f"{len(self.photos)} of {width} x {height} pixels", "SH degree": str(_sh_degree(state))}
+        photos = f"{len(self.photos)} of {width} x {height} pixels"
+        return {"photos": photos, "SH degree": str(_sh_degree(state))} | state.fit.facts
 
     def advance(self, state: GaussiansState) -> Advance:
         """One step in place."""
-        photo = self._next_photo(state)
+        index = self._next_photo(state)
+        photo = self.photos[index]
+        view = state.fit.view(index, photo.viewmat)
         background = _background(state.config.background, state.generator)
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
-        seen = self._seen(state, leaves, photo, background)
-        loss = _loss(state.config, seen.pictures.rgb[0], photo, background) + _pull(state.config, leaves)
+        seen = self._seen(state, leaves, view.viewmat, photo, background)
+        rendered = view.exposed(seen.pictures.rgb[0], seen.pictures.alpha[0], background)
+        loss = self._loss(state.config, rendered, photo, background) + _pull(state.config, leaves)
         loss.backward()
         gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         for leaf in leaves.values():
             leaf.requires_grad_(False)
             leaf.grad = None
         state.step += 1
-        strategy, rates = strategy_of(state.config, len(self.photos)), self.rates(state.config, state.step)
-        info = self._info(strategy, seen, photo, rates["means"])
-        done = Change()
-        if float(loss.detach()) < float("inf"):
-            state.rows.step(gradients, rates, step=state.step, visible=info.visible)
-            done = strategy.after_step(state.rows, state.step, info, state.generator)
+        drawn, change = int((seen.radii[0] > 0).sum()), Change()
+        problem = self._problem(state, index, float(loss.detach()), gradients | view.gradients)
+        if problem == "":
+            change, problem = self._descend(state, index, gradients, view, seen)
         return Advance(
             float(loss.detach()),
-            samples=int(info.visible.sum()),
+            samples=drawn,
             rays=photo.size[0] * photo.size[1],
             count=int(state.rows.live.sum()),
-            noted={DENSITY: done.noted} if done else {},
+            noted={DENSITY: change.noted} if change else {},
+            problem=problem,
         )
 
-    def _next_photo(self, state: GaussiansState) -> PinholePhoto:
+    def _problem(self, state: GaussiansState, index: int, loss: float, gradients: dict[str, torch.Tensor]) -> str:
+        """Why a step must be left out; rows that may be the cause are dropped."""
+        wild = wild_gradients(gradients) or ("" if abs(loss) < float("inf") else f"the loss is {loss}")
+        if wild == "":
+            return ""
+        photo = self.dataset.images[self.dataset.train[index]].path.name
+        dropped = drop_bad_rows(state.rows)
+        return f"{wild} at step {state.step} (photo {photo}), left out" + (f"; {dropped}" if dropped else "")
+
+    def _descend(
+        self,
+        state: GaussiansState,
+        index: int,
+        gradients: dict[str, torch.Tensor],
+        view: PhotoView,
+        seen: TrainingPictures,
+    ) -> tuple[Change, str]:
+        """The step of rows, photo and strategy; returns what that did, and which rows had to be dropped after it."""
+        step, config = state.step, state.config
+        strategy, rates = strategy_of(config, len(self.photos)), self.rates(config, step)
+        info = self._info(strategy, seen, self.photos[index], rates["means"])
+        state.rows.step(gradients, rates, step=step, visible=info.visible)
+        state.fit.step(index, view.gradients, step=step, decayed=min(step / config.decay_steps, 1.0))
+        change = strategy.after_step(state.rows, step, info, state.generator)
+        dropped = drop_bad_rows(state.rows) if step % INTERVAL == 0 else ""
+        return change, f"{dropped} after step {step}" if dropped else ""
+
+    def _next_photo(self, state: GaussiansState) -> int:
         """Every photo once a round, in another order each."""
         if len(state.order) == 0:
             state.order = torch.randperm(len(self.photos), generator=state.generator)
         index, state.order = int(state.order[0]), state.order[1:]
-        return self.photos[index]
+        return index
 
     def _seen(
-        self, state: GaussiansState, leaves: dict[str, torch.Tensor], photo: PinholePhoto, background: torch.Tensor
+        self,
+        state: GaussiansState,
+        leaves: dict[str, torch.Tensor],
+        viewmat: torch.Tensor,
+        photo: PinholePhoto,
+        background: torch.Tensor,
     ) -> TrainingPictures:
         sh = leaves["sh"].view(len(state.rows), -1, 3)
         # Rows that were deleted by hand are not there.
@@ -224,11 +223,21 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             leaves["log_scales"].exp(),
             opacities,
             sh,
-            photo.viewmat[None],
+            viewmat[None],
             photo.K[None],
             *photo.size,
             options=options,
         )
+
+    def _loss(
+        self, config: GaussiansTraining, rendered: torch.Tensor, photo: PinholePhoto, background: torch.Tensor
+    ) -> torch.Tensor:
+        target = photo.over(background)
+        if photo.known is not None:
+            # Its rounding must not reach Adam either, which would make whole steps of it.
+            known, still = photo.known[..., None], rendered.detach()
+            rendered, target = torch.where(known, rendered, still), torch.where(known, target, still)
+        return image_loss(rendered, target, ssim_share=config.ssim_share).loss
 
     def rates(self, config: GaussiansTraining, step: int) -> dict[str, float]:
         """Learning rates of the groups at a step."""
@@ -265,7 +274,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         tensors = state.rows.tensors("rows")
         tensors |= {"generator": state.generator.get_state(), "order": state.order.to(torch.int64)}
         at = Reached(state.step, state.seconds)
-        save_checkpoint(path, FORMAT, self.config, at, tensors, now=asdict(state.config))
+        save_checkpoint(path, FORMAT, self.config, at, tensors | state.fit.tensors(), now=asdict(state.config))
 
     def load(self, path: Path) -> GaussiansState:
         """The state that `save` wrote. Raises: FormatError where it is damaged, or of another run."""
@@ -276,16 +285,10 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             generator = torch.Generator()
             generator.set_state(tensors["generator"])
             rows = TrainedGaussians.from_tensors("rows", tensors)
-            return GaussiansState(rows, now, generator, tensors["order"].clone(), header["step"], header["seconds"])
+            order, fit = tensors["order"].clone(), self._fit(now, tensors)
+            return GaussiansState(rows, now, generator, order, fit, header["step"], header["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
-
-
-def strategy_of(config: GaussiansTraining, photos: int) -> Strategy:
-    """The strategy that a config names, with its limits."""
-    if config.strategy == "mcmc":
-        return replace(config.mcmc, cap_max=config.cap)
-    return replace(config.default, cap_max=config.cap, pause_after_reset=photos)
 
 
 def _knobs(state: GaussiansState) -> dict[str, Knob]:
@@ -307,17 +310,6 @@ def _background(background: Background, generator: torch.Generator) -> torch.Ten
             return torch.ones(3)
         case "black":
             return torch.zeros(3)
-
-
-def _loss(
-    config: GaussiansTraining, rendered: torch.Tensor, photo: PinholePhoto, background: torch.Tensor
-) -> torch.Tensor:
-    target = photo.over(background)
-    if photo.known is not None:
-        # Its rounding must not reach Adam either, which would make whole steps of it.
-        known, still = photo.known[..., None], rendered.detach()
-        rendered, target = torch.where(known, rendered, still), torch.where(known, target, still)
-    return image_loss(rendered, target, ssim_share=config.ssim_share).loss
 
 
 def _pull(config: GaussiansTraining, leaves: dict[str, torch.Tensor]) -> torch.Tensor | float:

@@ -18,6 +18,9 @@ from h3d.renderers.threads import one_torch_thread
 from . import Asset, Step
 from .live import FIXED, Live
 
+MOST_PROBLEMS = 20
+"""Steps in a row that may go wrong."""
+
 
 class RunState(Protocol):
     """What the loop knows of a state."""
@@ -38,6 +41,8 @@ class Advance:
     rays: int = 0
     count: int = 0  # of the primitives that are learnt
     noted: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)  # see `Step`
+    problem: str = ""
+    """What went wrong and was put right; only then may the loss be no number."""
 
 
 class Trainer(ABC, Generic[State, Asset]):
@@ -65,14 +70,19 @@ def steps(trainer: Trainer[State, Asset], state: State) -> Iterator[Step[Asset]]
     """Steps without end; the listener stops asking, and its own time does not count.
 
     Raises:
-        RuntimeError: the loss is no longer a number.
+        RuntimeError: the loss is no longer a number, or `MOST_PROBLEMS` steps in a row went wrong.
     """
+    problems = 0
     while True:
         began = time.perf_counter()
         with one_torch_thread():
             done = trainer.advance(state)
         state.seconds += time.perf_counter() - began
-        if not done.loss < float("inf"):
+        problems = problems + 1 if done.problem else 0
+        if problems >= MOST_PROBLEMS:
+            rule = f"training: {done.problem}, and so went {problems} steps in a row"
+            raise RuntimeError(f"{rule}; the last checkpoint is sound, look at the photos and start with lower rates")
+        if not done.loss < float("inf") and not done.problem:
             rule = f"training: the loss is {done.loss} at step {state.step}"
             raise RuntimeError(f"{rule}; the last checkpoint is sound, start again with another --seed")
         yield Step(
@@ -86,4 +96,5 @@ def steps(trainer: Trainer[State, Asset], state: State) -> Iterator[Step[Asset]]
             live=trainer.live(state),
             count=done.count,
             noted=done.noted,
+            problem=done.problem,
         )

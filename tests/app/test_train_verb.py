@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from posed_ball import write_posed_ball
+from safetensors.torch import load_file
 from surface_scenes import write_scene
 
 from h3d.app import recorder
 from h3d.app.train_verb import TrainConfig, train
-from h3d.models import hash_grid
+from h3d.models import formats, hash_grid
 from h3d.models.training.checkpoints import progress_of
 from h3d.renderers import backends
 
@@ -72,8 +73,8 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(ball: Path, tmp_path:
     run = tmp_path / "run"
     program = (
         "import sys; from pathlib import Path; from h3d.app import recorder, train_verb as verb; "
-        "recorder.AUTOSAVE_SECONDS = 0.0; recorder.METRICS_INTERVAL = 1; "
-        "verb.train(verb.TrainConfig(Path(sys.argv[1]), Path(sys.argv[2]), steps=100000, log2_table_size=12))"
+        "recorder.METRICS_INTERVAL = 1; verb.train(verb.TrainConfig(Path(sys.argv[1]), Path(sys.argv[2]), "
+        "steps=100000, log2_table_size=12, autosave_seconds=0.0))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(ball), str(run)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -90,12 +91,26 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(ball: Path, tmp_path:
     assert steps == sorted(set(steps)) and steps[-1] == reached + 5
 
 
+def test_gaussians_learn_cameras_and_exposures_where_that_is_asked_for_and_when_they_go_on(ball: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    train(quick(ball, run, steps=3, model="gaussians", cap=200, exposure=True, refine_cameras=True))
+    stored = json.loads((run / "config.json").read_text())["training"]
+    assert stored["exposure"] is True and stored["refine_cameras"] is True
+    train(quick(ball, run, steps=5, model="gaussians", resume=True))
+    names = set(load_file(run / "checkpoint.safetensors"))
+    assert {"exposure.values", "cameras.values"} <= names
+    ply, spz = (len(formats.read(run / name)) for name in ("gaussians.ply", "gaussians.spz"))
+    assert ply == spz > 0
+
+
 def test_wrong_requests_get_one_sentence_that_names_the_way_out(ball: Path, tmp_path: Path):
     run = tmp_path / "run"
     with pytest.raises(ValueError, match="no run to resume"):
         train(quick(ball, run, resume=True))
     with pytest.raises(ValueError, match="--steps 0: must be 1 or more"):
         train(quick(ball, run, steps=0))
+    with pytest.raises(ValueError, match="--autosave-seconds -1.0: must be 0 or more"):
+        train(quick(ball, run, autosave_seconds=-1.0))
     with pytest.raises(ValueError, match="--minutes -1.0: must be above 0"):
         train(quick(ball, run, minutes=-1.0))
     with pytest.raises(ValueError, match="no such file or folder"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from h3d.renderers.adam import BETA1, BETA2, AdamOptions, AdamRows, adam_step
+from h3d.renderers.adam import BETA1, BETA2, AdamOptions, AdamRows, adam_step, wild_rows
 from h3d.renderers.backends import num_threads, set_num_threads
 from h3d.renderers.cuda import adam as torch_twin
 
@@ -163,3 +163,15 @@ def test_columns_may_be_learnt_at_rates_of_their_own():
 def test_factors_of_another_size_or_type_are_refused(factors: torch.Tensor):
     with pytest.raises(ValueError, match="factors"):
         adam_step(AdamRows.of(torch.zeros(4, 2)), torch.zeros(4, 2), step=1, options=AdamOptions(), factors=factors)
+
+
+def test_rows_that_adam_could_not_square_are_counted():
+    gradient = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
+    assert wild_rows(gradient) == 0 and wild_rows(torch.zeros(0, 5)) == 0
+    gradient[3, 1] = gradient[3, 2] = float("nan")
+    gradient[40, 0], gradient[41, 4], gradient[999, 4] = float("inf"), float("-inf"), 2e19
+    gradient[500] = 1e19
+    assert wild_rows(gradient) == 4
+    rows = AdamRows.of(torch.zeros(1000, 5))
+    adam_step(rows, torch.where(gradient.abs() <= 1.8e19, gradient, 0.0), step=1, options=AdamOptions())
+    assert bool(rows.second.isfinite().all()) and bool(rows.values.isfinite().all())

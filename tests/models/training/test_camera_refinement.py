@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from posed_ball import write_posed_ball
+from posed_ball import misplaced_cameras, write_posed_ball
 from scipy.spatial.transform import Rotation
 
 from h3d.models import datasets
@@ -25,7 +25,6 @@ from h3d.renderers.threads import one_torch_thread
 SMALL = HashGridTraining(levels=5, log2_table_size=12, finest_resolution=64, samples_per_step=1 << 11, hidden=32)
 REFINED = replace(SMALL, refine_cameras=True)
 STEPS = 256
-TURN_DEGREES, MOVE = 1.0, 0.03  # standard deviations of each axis
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +34,7 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> PosedImages:
 
 @pytest.fixture(scope="module")
 def misplaced(ball: PosedImages) -> PosedImages:
-    """The same photos with wrong poses to train on."""
-    rng = np.random.default_rng(0)
-    images = list(ball.images)
-    for index in ball.train:
-        pose = images[index].camera_to_world.copy()
-        pose[:3, :3] = Rotation.from_rotvec(np.radians(TURN_DEGREES) * rng.normal(size=3)).as_matrix() @ pose[:3, :3]
-        pose[:3, 3] += MOVE * rng.normal(size=3)
-        images[index] = replace(images[index], camera_to_world=pose)
-    return replace(ball, images=tuple(images))
+    return misplaced_cameras(ball)
 
 
 def pixels_off(right: PosedImages, wrong: PosedImages, cameras: CameraRefinement | None) -> float:
