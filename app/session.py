@@ -48,7 +48,7 @@ from .workspace.events import (
 )
 from .workspace.optimisation import Optimisation
 from .workspace.runs import RunStatus
-from .workspace.scene import Layer
+from .workspace.scene import Layer, placed
 from .workspace.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -244,7 +244,8 @@ class Session:
         run_layer = next((x for x in self.workspace.layers if x.run == shown.run), None)
         if found is None or run_layer is None:
             return None
-        return replace(run_layer, key=-1, name=found.remark, asset=found, path=None, sha256="", run=None, visible=True)
+        own = {"key": -1, "name": found.remark, "asset": found, "path": None, "sha256": "", "run": None}
+        return replace(run_layer, **own, **placed(run_layer.data_place), visible=True)
 
     def subject(self) -> View | compare.Comparison:
         """What this tab shows: a view, or two compared."""

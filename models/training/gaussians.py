@@ -21,6 +21,8 @@ from h3d.models.datasets import Downscale, PosedImages, auto_downscale
 from h3d.models.density import DefaultStrategy, McmcStrategy, Strategy
 from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
+from h3d.models.selection import Rows, Selection
+from h3d.models.similarity import IDENTITY, Similarity
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
@@ -28,7 +30,9 @@ from h3d.renderers.image_loss import image_loss
 
 from . import Step
 from .checkpoints import Reached, damaged, load_checkpoint, save_checkpoint
+from .edits import Delete, Place, Restore, RowEdit
 from .hash_grid import Background
+from .live import Live
 from .loop import Advance, Trainer, steps
 from .pinhole_photos import PinholePhoto, pinhole_photos
 
@@ -87,6 +91,7 @@ class GaussiansState:
     order: torch.Tensor  # [photos left of this round] int64
     step: int = 0
     seconds: float = 0.0
+    frame: Similarity = IDENTITY  # where the world of the photos, in which rows are learnt, lies as they are shown
 
 
 def train(dataset: PosedImages, config: GaussiansTraining, *, resume: Path | None = None) -> Iterator[Step[Gaussians]]:
@@ -139,7 +144,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         background = self._background(state.generator)
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
         seen = self._seen(state, leaves, photo, background)
-        loss = self._loss(seen.pictures.rgb[0], photo, background) + self._pull(leaves)
+        loss = self._loss(seen.pictures.rgb[0], photo, background) + self._pull(leaves, state.rows.live)
         loss.backward()
         gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         for leaf in leaves.values():
@@ -204,11 +209,13 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             rendered, target = torch.where(known, rendered, still), torch.where(known, target, still)
         return image_loss(rendered, target, ssim_share=self.config.ssim_share).loss
 
-    def _pull(self, leaves: dict[str, torch.Tensor]) -> torch.Tensor | float:
+    def _pull(self, leaves: dict[str, torch.Tensor], live: torch.Tensor) -> torch.Tensor | float:
         """MCMC wants rows that are not needed to be faint and small."""
         if self.config.strategy != "mcmc":
             return 0.0
-        opacity, size = leaves["logit_opacities"].sigmoid().mean(), leaves["log_scales"].exp().mean()
+        count = live.sum()
+        opacity = (leaves["logit_opacities"].sigmoid() * live[:, None]).sum() / count
+        size = (leaves["log_scales"].exp() * live[:, None]).sum() / (3 * count)
         return self.config.opacity_pull * opacity + self.config.scale_pull * size
 
     def rates(self, step: int) -> dict[str, float]:
@@ -237,14 +244,43 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         )
 
     def snapshot(self, state: GaussiansState) -> Gaussians:
-        """The live rows, copied."""
+        """The live rows, copied, where they were placed."""
         remark = f"trained on {self.dataset.name}, {state.step} steps"
-        return state.rows.gaussians(antialiased=self.config.antialiased, remark=remark)
+        rows, frame = state.rows.gaussians(antialiased=self.config.antialiased, remark=remark), state.frame
+        if frame == IDENTITY:
+            return rows
+        return rows.transformed(np.array(frame.wxyz), np.array(frame.position), frame.scale)
+
+    def live(self, state: GaussiansState) -> Live:
+        """See `Trainer`."""
+        return Live(edit=lambda edit: self.edit(state, edit))
+
+    def edit(self, state: GaussiansState, edit: RowEdit) -> RowEdit:
+        """Edits the rows by hand between two steps; returns what takes it back. See `edits`.
+
+        Raises:
+            ValueError: no row would be left.
+        """
+        match edit:
+            case Delete(selection):
+                shown = self.snapshot(state)
+                chosen = selection.mask(shown)
+                if len(shown) > 0 and bool(chosen.all()):
+                    raise ValueError(f"delete: all {len(shown):,} Gaussians are meant; leave some to learn from")
+                return Restore(Rows.of(state.rows.mark_deleted(shown.ids[chosen], True)))
+            case Restore(rows):
+                back = Rows.of(state.rows.mark_deleted(rows.array, False))
+                return Delete(Selection().then("add", back))
+            case Place(frame):
+                before, state.frame = state.frame, frame
+                return Place(before)
 
     def save(self, path: Path, state: GaussiansState) -> None:
         """Writes all of the state, whole or not at all."""
         tensors = state.rows.tensors("rows")
         tensors |= {"generator": state.generator.get_state(), "order": state.order.to(torch.int64)}
+        frame = (*state.frame.wxyz, *state.frame.position, state.frame.scale)
+        tensors["frame"] = torch.tensor(frame, dtype=torch.float64)
         save_checkpoint(path, FORMAT, self.config, Reached(state.step, state.seconds), tensors)
 
     def load(self, path: Path) -> GaussiansState:
@@ -254,7 +290,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             generator = torch.Generator()
             generator.set_state(tensors["generator"])
             rows = TrainedGaussians.from_tensors("rows", tensors)
-            return GaussiansState(rows, generator, tensors["order"].clone(), header["step"], header["seconds"])
+            frame = IDENTITY
+            if "frame" in tensors:  # Runs of before rows could be placed have none.
+                w, x, y, z, a, b, c, scale = tensors["frame"].tolist()
+                frame = Similarity((w, x, y, z), (a, b, c), scale)
+            order = tensors["order"].clone()
+            return GaussiansState(rows, generator, order, header["step"], header["seconds"], frame)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 
