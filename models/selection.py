@@ -254,10 +254,7 @@ class Selection:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain lists and numbers; `from_json` is the inverse."""
-        return [
-            {"how": how, "shape": type(shape).__name__.lower()} | {f.name: getattr(shape, f.name) for f in fields(shape)}
-            for how, shape in self.parts
-        ]
+        return [{"how": how, "shape": type(shape).__name__.lower(), **_numbers(shape)} for how, shape in self.parts]
 
     @staticmethod
     def from_json(value: Any) -> Selection:
@@ -265,6 +262,10 @@ class Selection:
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise ValueError(f"selection: {value!r}; must be a list of shapes")
         return Selection(tuple(_part(entry) for entry in value))
+
+
+def _numbers(shape: Shape) -> dict[str, Any]:
+    return {field.name: getattr(shape, field.name) for field in fields(shape)}
 
 
 def _part(entry: Any) -> tuple[How, Shape]:

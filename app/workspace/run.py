@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from h3d.models.training import Judgement, Step, Task
-from h3d.models.training.live import Knob, Setting
+from h3d.models.training.live import Knob
 
 from .runs import Judged, LossCurve, Rate, RunState, RunStatus
 from .scene import Home
@@ -44,7 +44,7 @@ class Run:
         self.problem = ""
         self.knobs: Mapping[str, Knob] = {}
         self.facts: Mapping[str, str] = {}
-        self.changes: list[tuple[int, dict[str, Setting]]] = []  # of settings: after which step, and to what
+        self.log: list[tuple[int, str, Mapping[str, Any]]] = []  # what was changed by hand: after which step, what, how
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
         self.data: Path | None = None
