@@ -77,32 +77,34 @@ def _turn(wxyz: Quat, like: torch.Tensor) -> torch.Tensor:  # [3, 3], whose colu
 
 @dataclass(frozen=True)
 class Box:
-    """Rows whose centre lies in a box."""
+    """Rows whose centre lies in a box, or outside it."""
 
     center: Triple
     half_sizes: Triple
     wxyz: Quat = (1.0, 0.0, 0.0, 0.0)
+    inside: bool = True
 
     def mask(self, rows: Gaussians) -> torch.Tensor:
-        return in_box(rows.means, self.center, self.half_sizes, self.wxyz)
+        return in_box(rows.means, self.center, self.half_sizes, self.wxyz) == self.inside
 
     def moved(self, by: Similarity) -> Box:
         x, y, z = (by.scale * half for half in self.half_sizes)
-        return Box(by.point(self.center), (x, y, z), by.turn(self.wxyz))
+        return Box(by.point(self.center), (x, y, z), by.turn(self.wxyz), self.inside)
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """Rows whose centre lies in a ball."""
+    """Rows whose centre lies in a ball, or outside it."""
 
     center: Triple
     radius: float
+    inside: bool = True
 
     def mask(self, rows: Gaussians) -> torch.Tensor:
-        return in_sphere(rows.means, self.center, self.radius)
+        return in_sphere(rows.means, self.center, self.radius) == self.inside
 
     def moved(self, by: Similarity) -> Sphere:
-        return Sphere(by.point(self.center), by.scale * self.radius)
+        return Sphere(by.point(self.center), by.scale * self.radius, self.inside)
 
 
 @dataclass(frozen=True)
