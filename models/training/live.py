@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from .edits import RowEdit
+from .edits import RowEdit, edit_from_json
 
 Setting = bool | int | float | str
 
@@ -41,6 +42,11 @@ class Live:
     edit: Callable[[RowEdit], RowEdit] = _no_rows
     """Edits rows by hand before the next step; returns the edit that takes it back. Raises: ValueError where there
     are no rows, or the edit would leave none."""
+
+
+def replay_edit(live: Live, details: Mapping[str, Any]) -> None:
+    """Makes an edit again that an event `edits.EVENT` of a log tells of. Raises: ValueError where it is none."""
+    live.edit(edit_from_json(details))
 
 
 FIXED = Live()
