@@ -155,7 +155,7 @@ def test_edits_of_runs_and_of_layers_are_undone_in_their_order(scene: Scene):
 def test_baking_moves_rows_and_place_in_one_change_and_undo_moves_them_back(scene: Scene):
     workspace, heard = scene.workspace, []
     scene.optimisation.pause(scene.key)
-    until(lambda: scene.optimisation.statuses()[0].state == "paused")
+    scene.optimisation.between_steps(scene.key, lambda run: None)  # After what goes with holding it.
     before = scene.rows
     workspace.change(scene.layer.key, "place", **placed(PLACE))
     workspace.events.subscribe(heard.append)
@@ -195,12 +195,8 @@ def test_what_cannot_be_done_is_a_sentence_and_leaves_the_history_as_it_was(scen
         edits.delete(scene.key, "all", Selection().then("add", All()))
     edits.delete(scene.key, "some", FIRST)
     assert edits.run_of(scene.layer) == scene.key
-    scene.task.fail_at = scene.task.made + 1
-    until(
-        lambda: (
-            scene.optimisation.statuses()[0].state == "failed" or setattr(scene.task, "fail_at", scene.task.made + 1)
-        )
-    )
+    scene.task.fails = True
+    until(lambda: scene.optimisation.statuses()[0].state == "failed")
     assert edits.run_of(scene.layer) is None, "its layer is at rest"
     for _ in range(2):
         with pytest.raises(ValueError, match="the run has failed, its rows are no longer learnt"):
