@@ -189,6 +189,17 @@ class Navigation:
         )
         return True
 
+    def part_of(
+        self, low: tuple[float, float], high: tuple[float, float]
+    ) -> tuple[str, tuple[float, float], tuple[float, float], Camera]:
+        """A rectangle of the canvas, in [0, 1], as one of the view under its middle, cut to it: that view's letter, the
+        corners in its picture, and its camera."""
+        width, height = self._session.full_size()
+        middle = 0.5 * (low[0] + high[0])
+        side, x, part = self._side_at(middle, 0.5 * (low[1] + high[1]))
+        left, right = (min(max(x + (end - middle) * width / part, 0.0), 1.0) for end in (low[0], high[0]))
+        return side, (left, max(low[1], 0.0)), (right, min(high[1], 1.0)), self.camera().resized(part, height)
+
     def _side_at(self, x: float, y: float) -> tuple[str, float, int]:
         """Which view lies under a point of the canvas, the point's x in that view, and the view's width in pixels."""
         settings, width = self._session.compare, self._session.full_size()[0]

@@ -18,6 +18,7 @@ from .panels.camera import AXES, CameraPanel
 from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
 from .panels.dataset import DatasetPanel
+from .panels.edit import EditPanel
 from .panels.field import FieldPanel
 from .panels.layers import LayersPanel
 from .panels.optimise import OptimisePanel
@@ -48,6 +49,7 @@ class Command:
 def commands(
     session: Session,
     layers: LayersPanel,
+    edit: EditPanel,
     camera: CameraPanel,
     compare: ComparePanel,
     capture: CapturePanel,
@@ -65,7 +67,12 @@ def commands(
         Command("Lock or unlock the layer", lambda: layers.toggle("locked"), "L"),
         Command("Gizmo on or off", lambda: session.select(session.selected, gizmo=not session.gizmo), "T"),
         Command("Duplicate the layer", layers.duplicate, "V"),
-        Command("Remove the layer", layers.remove, "delete"),
+        Command("Remove the layer", layers.remove),
+        Command("Delete the selected Gaussians, else the layer", edit.delete_or_remove, "delete"),
+        Command("Keep only the selected Gaussians", edit.keep_only),
+        Command("Select no Gaussians", session.selecting.clear, "escape"),
+        Command("Select all other Gaussians", session.selecting.invert),
+        Command("Bake the layer's place", edit.bake),
         Command("Undo", layers.undo, "Z", "cmd/ctrl"),
         Command("Redo", layers.redo, "Z", "cmd/ctrl+shift"),
         Command("Compare: next mode", compare.cycle, "C"),

@@ -13,6 +13,8 @@ from typing import Any
 
 from h3d.models.training import Step
 from h3d.models.training.checkpoints import progress_of
+from h3d.models.training.edits import EVENT
+from h3d.models.training.live import replay_edit
 
 from .run_folder import RunFolder
 
@@ -22,7 +24,11 @@ def _change(step: Step[Any], details: Mapping[str, Any]) -> None:
         step.live.change(name, value)
 
 
-DEEDS: dict[str, Callable[[Step[Any], Mapping[str, Any]], object]] = {"change": _change}
+def _edit(step: Step[Any], details: Mapping[str, Any]) -> None:
+    replay_edit(step.live, details)
+
+
+DEEDS: dict[str, Callable[[Step[Any], Mapping[str, Any]], object]] = {"change": _change, EVENT: _edit}
 """How to do again what a person does to a run between two steps, by the names of events; a new one is a row here."""
 NOTES = frozenset({"start", "resume", "end", "running", "paused", "stopped", "kept", "density"})
 """Events that tell what happened and change nothing."""

@@ -1,7 +1,7 @@
 """One browser tab: its camera, its display settings, its comparison and its render loop.
 
 Layers are shared and live in the workspace; all that is here belongs to this tab alone. The session is what the render
-loop draws from and sends to, and what the panels call.
+loop draws from, and what the panels call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,7 +28,9 @@ from .figures.pictures import Backend, View
 from .hands import Hands
 from .navigation import Navigation
 from .photos import Photos
-from .render_loop import MAX_IN_FLIGHT, SCALES, Drawn, RenderLoop
+from .render_loop import SCALES, Drawn, RenderLoop
+from .screen import Screen
+from .selecting import Selecting
 from .workspace.comparing import CompareSettings
 from .workspace.events import (
     AssetReplaced,
@@ -37,7 +38,6 @@ from .workspace.events import (
     CompareChanged,
     DisplayChanged,
     FrameAcknowledged,
-    FrameShown,
     LayersChanged,
     LayerSelected,
     Measured,
@@ -48,19 +48,15 @@ from .workspace.events import (
 )
 from .workspace.optimisation import Optimisation
 from .workspace.runs import RunStatus
-from .workspace.scene import Layer
+from .workspace.scene import Layer, placed
 from .workspace.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 MAX_CANVAS = 2048  # longer sides are rendered smaller and stretched by the browser
-JPEG_MOVING, JPEG_STILL = 70, 92
-DEPTH_SIDE = 512  # depth is sent only to hide gizmos rightly; it costs a PNG
-MAX_SENT_DEPTH = 160.0  # viser packs depth into 24 bits of 1e-5 each
 MEASURE_HEIGHT = 360
 MOVING_MS, MOVING_FIELD_MS = 33.0, 80.0  # what a picture may cost while the camera moves
 REFRESH_MS = 1000.0  # a picture of what is being optimised is renewed this often at least
-REPEAT_ERROR_SECONDS = 5.0
 COLORS: dict[str, Literal["blue", "yellow", "red"]] = {"info": "blue", "warning": "yellow", "error": "red"}
 
 
@@ -104,14 +100,14 @@ class Session:
         self.hands = Hands(self.refuse)
         self.navigation = Navigation(self, settings.up)
         self.passes = GrowingPasses()
-        self.loop = RenderLoop(self, self)
-        self._answers = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="acknowledge")
-        self._last_error = ("", 0.0)
+        self.screen = Screen(self)
+        self.loop = RenderLoop(self, self.screen)
         self._closing = threading.Lock()
         self._closed = False
         self._at_close: list[Callable[[], object]] = []
         self.at_close(workspace.events.subscribe(self._on_workspace))
         self.loop.on_acknowledged = self._acknowledged
+        self.selecting = Selecting(self)
 
     def start(self) -> None:
         """Begin to draw; nothing happens if the tab is gone already."""
@@ -145,7 +141,7 @@ class Session:
         self.hands.close()
         self.navigation.stop()
         self.loop.close()
-        self._answers.shutdown(wait=False, cancel_futures=True)
+        self.screen.close()
 
     @property
     def closed(self) -> bool:
@@ -244,7 +240,8 @@ class Session:
         run_layer = next((x for x in self.workspace.layers if x.run == shown.run), None)
         if found is None or run_layer is None:
             return None
-        return replace(run_layer, key=-1, name=found.remark, asset=found, path=None, sha256="", run=None, visible=True)
+        own = {"key": -1, "name": found.remark, "asset": found, "path": None, "sha256": "", "run": None}
+        return replace(run_layer, **own, **placed(run_layer.data_place), visible=True)
 
     def subject(self) -> View | compare.Comparison:
         """What this tab shows: a view, or two compared."""
@@ -295,7 +292,7 @@ class Session:
 
     def draw(self, width: int, height: int, *, still: bool, cancel: CancelFlag) -> Drawn:
         camera = self.camera(width, height)
-        subject, backend = self.subject(), self.settings.backend
+        subject, backend = self.selecting.marked(self.subject()), self.settings.backend
         began = time.perf_counter()
         if still:
             self.passes.begin(self.display.path_seconds)
@@ -337,41 +334,6 @@ class Session:
         metrics = compare.measure(subject, camera, cancel=cancel, backend=self.settings.backend)
         self.events.publish(Measured(_sentence(metrics)))
 
-    # Where it goes: `Sink` of the render loop.
-
-    def show(self, drawn: Drawn, *, still: bool) -> Future[None]:
-        picture = drawn.pixels
-        assert isinstance(picture, images.Picture)
-        depth = None if picture.depth is None else _thin(picture.depth, picture.alpha)
-        if depth is not None and self._gizmo_distance() > MAX_SENT_DEPTH:
-            depth = None  # The browser's depth ends there and would hide the gizmo whole.
-        start = time.perf_counter()
-        self.client.scene.set_background_image(
-            picture.pixels, format="jpeg", jpeg_quality=JPEG_STILL if still else JPEG_MOVING, depth=depth
-        )
-        self.client.flush()
-        seconds = time.perf_counter() - start
-        self.optimisation.frames.handed_over(seconds)
-        stats = {**drawn.stats, "encode_ms": 1e3 * seconds}
-        self.events.publish(FrameShown(drawn.width, drawn.height, still, stats, picture.legend))
-        return self._answers.submit(self._wait_until_drawn)
-
-    def failed(self, error: Exception) -> None:
-        text, now = f"{type(error).__name__}: {error}", time.monotonic()
-        if text == self._last_error[0] and now - self._last_error[1] < REPEAT_ERROR_SECONDS:
-            return
-        self._last_error = (text, now)
-        self.notify("This picture could not be rendered", text, "error")
-
-    def _gizmo_distance(self) -> float:
-        layer = self.selected_layer()
-        return 0.0 if layer is None else float(np.linalg.norm(self.navigation.camera().position - layer.position))
-
-    def _wait_until_drawn(self) -> None:
-        # A read from the browser's storage is answered in order behind the picture that was sent before it. A hidden
-        # tab answers when it is looked at again, and until then nothing need be drawn for it.
-        self.client.local_storage.get_item("h3d-frame")
-
     def _on_workspace(self, event: WorkspaceEvent) -> None:
         match event:
             case AssetReplaced():
@@ -406,13 +368,3 @@ def _sentence(metrics: compare.Metrics) -> str:
         f"B: {metrics.count_b:,}, {metrics.drawn_b:,} in view."
     )
     return f"PSNR {psnr}, SSIM {metrics.ssim:.4f}.{counts if metrics.count_a + metrics.count_b > 0 else ''}"
-
-
-def _thin(depth: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:  # [h, w] -> [h', w']
-    """Depth at DEPTH_SIDE or less, with what is nearly transparent moved far behind everything."""
-    step = max(1, math.ceil(max(depth.shape) / DEPTH_SIDE))
-    far = np.float32(1e3)
-    thin = depth[::step, ::step]
-    if alpha is not None:
-        thin = np.where(alpha[::step, ::step] > 0.5, thin, far)
-    return np.ascontiguousarray(thin)

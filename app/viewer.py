@@ -18,6 +18,7 @@ from .panels.capture import CapturePanel
 from .panels.compare import ComparePanel
 from .panels.dataset import DatasetPanel
 from .panels.display import DisplayPanel
+from .panels.edit import EditPanel
 from .panels.field import FieldPanel
 from .panels.gizmo import Gizmo
 from .panels.help import HelpPanel
@@ -85,9 +86,11 @@ class Viewer:
         layers, camera, compare = LayersPanel(session, self.opener), CameraPanel(session), ComparePanel(session)
         capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
         dataset, field = DatasetPanel(session), FieldPanel(session, self.opener.folders)
-        table = commands(session, layers, camera, compare, capture, optimise, dataset, field)
+        edit = EditPanel(session, layers)
+        table = commands(session, layers, edit, camera, compare, capture, optimise, dataset, field)
         panels = (
             layers,
+            edit,
             optimise,
             DisplayPanel(session),
             field,
@@ -103,7 +106,7 @@ class Viewer:
             with tabs.add_tab(panel.title):
                 panel.build()
         gizmo = Gizmo(session)
-        for panel in (layers, optimise, dataset, compare, gizmo):
+        for panel in (layers, edit, optimise, dataset, compare, gizmo):
             session.at_close(self.workspace.events.subscribe(panel.on_event))
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)
@@ -142,7 +145,7 @@ class Viewer:
             session.close()
 
     def _bind_clicks(self, session: Session) -> None:
-        """Two quick clicks set the orbit's pivot; a shift-click puts the wipe's line there."""
+        """Two quick clicks set the orbit's pivot; with shift, a click puts the wipe's line there, a drag selects."""
         last = (0.0, (0.0, 0.0))
 
         # Coroutines run in order on the server's own loop; plain functions would race each other through a pool.
@@ -160,5 +163,9 @@ class Viewer:
                 (x, y), upright = event.screen_pos, session.compare.orientation == "vertical"
                 session.hands.do(lambda: session.set_compare(split=x if upright else y))
 
+        async def shift_drag(event: viser.SceneRectSelectEvent) -> None:
+            session.hands.do(session.selecting.rectangle, event.screen_min, event.screen_max)
+
+        session.client.scene.on_rect_select(modifier="shift")(cast(Any, shift_drag))
         session.client.scene.on_click()(cast(Any, plain_click))
         session.client.scene.on_click(modifier="shift")(cast(Any, shift_click))

@@ -15,6 +15,8 @@ import torch
 from h3d.renderers import harmonics
 from h3d.renderers.cameras import quat_to_rotation, rotation_to_quat
 
+from .similarity import IDENTITY, Similarity
+
 ROW_FIELDS = ("ids", "means", "quats", "log_scales", "logit_opacities", "sh")
 
 
@@ -30,6 +32,7 @@ class Gaussians:
     sh: torch.Tensor  # [N, K, 3]
     antialiased: bool = False  # trained with the antialiased (mip) rasterisation mode
     remark: str = ""  # what a person should know of where the rows came from, one sentence
+    frame: Similarity = IDENTITY  # where the world of the photos that they were learnt from lies in theirs
 
     def __len__(self) -> int:
         return self.means.shape[0]
@@ -78,6 +81,8 @@ class Gaussians:
         rotation = quat_to_rotation(wxyz)
         turn = torch.from_numpy(rotation).to(self.means)
         means = scale * (self.means @ turn.T) + torch.as_tensor(np.asarray(position)).to(self.means)
+        w, x, y, z = map(float, wxyz)
+        a, b, c = map(float, position)
         quats = _quat_product(torch.from_numpy(rotation_to_quat(rotation)).to(self.quats), self.quats)
         return replace(
             self,
@@ -85,6 +90,7 @@ class Gaussians:
             quats=quats,
             log_scales=self.log_scales + float(np.log(scale)),
             sh=harmonics.rotated(self.sh, rotation),
+            frame=Similarity((w, x, y, z), (a, b, c), float(scale)).after(self.frame),
         )
 
     def to(self, device: torch.device | str) -> Gaussians:

@@ -212,12 +212,13 @@ class TrainedGaussians:
         places = torch.searchsorted(ordered, ids).clamp(max=len(self) - 1)
         return torch.where(ordered[places] == ids, order[places], -1)
 
-    def mark_deleted(self, ids: torch.Tensor, deleted: bool) -> int:  # [M]
-        """Deletes rows by hand, or brings them back; returns how many of them there still are."""
-        rows = self.find(ids)
+    def mark_deleted(self, ids: torch.Tensor, deleted: bool) -> torch.Tensor:  # [M] -> [K]
+        """Deletes rows by hand, or brings them back; returns the ids of those for which that is new."""
+        rows = self.find(ids.to(self.ids.device))
         rows = rows[rows >= 0]
+        rows = rows[self.deleted[rows] != deleted]
         self.deleted[rows] = deleted
-        return len(rows)
+        return self.ids[rows]
 
     def _fresh_ids(self, count: int) -> torch.Tensor:
         self.next_id += count

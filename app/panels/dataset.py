@@ -172,9 +172,7 @@ class DatasetPanel:
         layer = next((x for x in self.session.workspace.layers if x.run == self.run), None)
         if layer is None:
             return camera
-        matrix = layer.asset_to_world @ camera.camera_to_world
-        matrix[:3, :3] /= layer.scale
-        return replace(camera, camera_to_world=matrix)
+        return replace(camera, camera_to_world=layer.data_place.pose(camera.camera_to_world))
 
 
 def _labels(task: PhotoTask) -> list[str]:

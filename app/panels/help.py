@@ -17,6 +17,7 @@ MOUSE = [
     ("arrows", "turn"),
     ("double click", "orbit about this point"),
     ("shift click", "wipe line here"),
+    ("shift drag", "select Gaussians"),
     ("ctrl+K", "all commands by name"),
 ]
 

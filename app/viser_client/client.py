@@ -133,22 +133,19 @@ class ViserClient:
 
     def click_canvas(self, x: float, y: float, modifier: str | None = None) -> None:
         """Click into the picture; x right and y down, 0 to 1. Raises: `ValueError` when the server does not listen."""
-        heard = any(
-            gesture == "click" and modifier in modifiers
-            for (gesture, _), modifiers in self.page.pointer_modifiers.items()
-        )
-        if not heard:
-            raise ValueError(f"the server does not listen to clicks with modifier {modifier!r}")
-        self.send(
-            {
-                "type": "ScenePointerMessage",
-                "event_type": "click",
-                "ray_origin": list(self.view.position),
-                "ray_direction": self.view.ray(x, y),
-                "screen_pos": [[x, y]],
-                "modifier": modifier,
-            }
-        )
+        self._point("click", [[x, y]], modifier)
+
+    def drag_rectangle(self, low: tuple[float, float], high: tuple[float, float], modifier: str | None = None) -> None:
+        """Draw a rectangle into the picture, from corner to corner. Raises: as `click_canvas`."""
+        self._point("rect-select", [list(low), list(high)], modifier)
+
+    def _point(self, gesture: str, places: list[list[float]], modifier: str | None) -> None:
+        listening = [modifiers for (heard, _), modifiers in self.page.pointer_modifiers.items() if heard == gesture]
+        if not any(modifier in modifiers for modifiers in listening):
+            raise ValueError(f"the server does not listen to {gesture} with modifier {modifier!r}")
+        ray = {"ray_origin": list(self.view.position), "ray_direction": self.view.ray(*places[0])}
+        message = {"type": "ScenePointerMessage", "event_type": gesture, "screen_pos": places, "modifier": modifier}
+        self.send({**message, **(ray if gesture == "click" else dict.fromkeys(ray))})
 
     def upload(self, label: str, filename: str, content: bytes, timeout: float = DEFAULT_TIMEOUT) -> str:
         """Send a file through an upload button, whole; returns the transfer that `page.uploads` counts."""

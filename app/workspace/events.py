@@ -72,6 +72,14 @@ class LayerSelected:
 
 
 @dataclass(frozen=True)
+class SelectionChanged:
+    """Other rows of the selected layer are selected, or it has others."""
+
+    count: int
+    total: int
+
+
+@dataclass(frozen=True)
 class FovChanged:
     fov_y_degrees: float
 
@@ -119,6 +127,7 @@ SessionEvent = (
     DisplayChanged
     | CompareChanged
     | LayerSelected
+    | SelectionChanged
     | FovChanged
     | UpChanged
     | FrameShown

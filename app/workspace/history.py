@@ -1,13 +1,28 @@
-"""Undo and redo of layer edits. Layers are frozen values that share assets, so an edit keeps both tuples whole."""
+"""Undo and redo of layer edits. Layers are frozen values that share assets, so an edit keeps both tuples whole.
+
+An edit of what is being optimised keeps besides what its run is to be told: a run's rows are never taken back to what
+they were, only what a hand did to them.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
 
+from h3d.models.training.edits import RowEdit
+
 from .scene import Layer
 
 MERGE_SECONDS = 2.0  # a pause longer than this begins a new step
+
+
+@dataclass(frozen=True)
+class RunEdit:
+    """What a run is told to do, or to take back."""
+
+    run: int  # its key
+    forward: RowEdit
+    backward: RowEdit
 
 
 @dataclass(frozen=True)
@@ -18,6 +33,7 @@ class Edit:
     before: tuple[Layer, ...]
     after: tuple[Layer, ...]
     merge_key: str = ""  # edits in a row with the same key become one step (a drag, a name being typed)
+    run_edit: RunEdit | None = None
     at: float = field(default_factory=time.monotonic)
 
 
@@ -57,8 +73,22 @@ class History:
         self._done.append(edit)
         return edit
 
+    def put_back(self, edit: Edit) -> None:
+        """The step just taken, to undo or to redo, could not be: it stands where it stood."""
+        for taken, other in ((self._done, self._undone), (self._undone, self._done)):
+            if taken and taken[-1] is edit:
+                other.append(taken.pop())
+                return
+
     def _bytes(self, current: tuple[Layer, ...]) -> int:
-        alive = {id(layer.asset) for layer in current}
         edits = (*self._done, *self._undone)
-        held = {id(layer.asset): layer.asset for edit in edits for layer in (*edit.before, *edit.after)}
-        return sum(asset.nbytes for key, asset in held.items() if key not in alive)
+        held = {key: size for edit in edits for x in (*edit.before, *edit.after) for key, size in _arrays(x)}
+        alive = {key for layer in current for key, _ in _arrays(layer)}
+        return sum(size for key, size in held.items() if key not in alive)
+
+
+def _arrays(layer: Layer) -> list[tuple[int, int]]:
+    """What of a layer fills memory: identity and bytes."""
+    rows = layer.hidden_rows
+    masks = [] if rows is None else [(id(rows), rows.numel() * rows.element_size())]
+    return [(id(layer.asset), layer.asset.nbytes), *masks]

@@ -14,9 +14,10 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from h3d.models.knobs import Setting
 from h3d.models.training import Judgement, Step, Task
@@ -24,6 +25,7 @@ from h3d.models.training import Judgement, Step, Task
 from .events import LayersChanged, RunChanged, WorkspaceEvent
 from .frames_first import FramesFirst
 from .run import JUDGE_SECONDS, Run, RunRecorder
+from .run_edits import RunEdits
 from .runs import Judged, RunState, RunStatus
 from .scene import Asset, Home
 from .turns import Sharing, Turns
@@ -35,6 +37,7 @@ STATUS_SECONDS = 0.25  # between two events of a run that goes on
 SOONEST_SNAPSHOT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 0.2  # for pictures, between two steps
 JUDGE_SHARE = 0.1
+Outcome = TypeVar("Outcome")
 
 
 class Optimisation:
@@ -55,6 +58,7 @@ class Optimisation:
         self._shown_at, self._copying_seconds = 0.0, 0.0  # when snapshots were published, and how long they took
         self._closed = False
         self._thread: threading.Thread | None = None
+        self.edits = RunEdits(workspace, self)
         workspace.events.subscribe(self._on_workspace)
 
     # What panels call; from any thread.
@@ -141,6 +145,26 @@ class Optimisation:
             self._chores.append(lambda: self._keep(run, recorder))
             self._wake.notify_all()
 
+    def between_steps(self, key: int, what: Callable[[Run], Outcome]) -> Outcome:
+        """Do something with a run in the optimisation's thread, and wait for what comes of it, errors included.
+
+        Not for that thread itself, nor for who holds what it may want. Raises: ValueError when the program ends.
+        """
+        run, done = self._run(key), Future[Outcome]()
+
+        def act() -> None:
+            try:
+                done.set_result(what(run))
+            except Exception as error:  # noqa: BLE001 - it is raised again where it was asked for.
+                done.set_exception(error)
+
+        with self._wake:
+            if self._closed:
+                raise ValueError("the program is ending; nothing more is done")
+            self._chores.append(act)
+            self._wake.notify_all()
+        return done.result()
+
     def want_snapshot(self) -> None:
         """A tab has shown what there was: it would like to see more."""
         if not self._wanted:
@@ -168,6 +192,8 @@ class Optimisation:
                 self._advance(run)
                 # The clock of a run that goes on does not begin with its first step here.
                 turns.took(run.key, 0.0 if first else run.seconds - before)
+        for chore in self._chores:  # What was asked for before the end is done, and nobody waits in vain.
+            chore()
 
     def _next_runs(self) -> list[Run] | None:
         """Runs that want a step, waiting until there are some; None = closed."""
@@ -281,13 +307,18 @@ class Optimisation:
             run.refused = f"not changed: {error}"
             return
         run.refused = ""
-        run.changes.append((step.step, {name: value}))
-        self._write(run, lambda recorder, step: recorder.did(step, "change", **{name: value}))
+        self.note(run, "change", {name: value})
+
+    def note(self, run: Run, name: str, details: Mapping[str, Any]) -> None:
+        """Something was changed by hand, between two steps; for the optimisation's thread alone."""
+        assert run.step is not None
+        run.log.append((run.step.step, name, details))
+        self._write(run, lambda recorder, step: recorder.did(step, name, **details))
 
     def _keep(self, run: Run, recorder: RunRecorder) -> None:
         run.recorder = recorder
-        for at, change in run.changes:  # Without them what is recorded would not be how it was made.
-            self._write(run, lambda recorder, _, at=at, change=change: recorder.event(at, "change", **change))
+        for at, name, details in run.log:  # Without them what is recorded would not be how it was made.
+            self._write(run, lambda recorder, _, at=at, name=name, of=details: recorder.event(at, name, **of))
         self._write(run, lambda recorder, step: recorder.event(step.step, "kept"))
         self._save(run)
         self._tell(run)

@@ -54,7 +54,7 @@ class Run:
         self.facts: Mapping[str, str] = {}
         self.asked: dict[str, Setting] = {}  # of knobs, not turned yet; written under the optimisation's lock
         self.refused = ""  # why a knob is not where it was last asked to be
-        self.changes: list[tuple[int, dict[str, Setting]]] = []  # of settings: after which step, and to what
+        self.log: list[tuple[int, str, Mapping[str, Any]]] = []  # what was changed by hand: after which step, what, how
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
         self.data: Path | None = None

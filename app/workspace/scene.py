@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from h3d.models.field_view import Field
 from h3d.models.gaussians import Gaussians
-from h3d.renderers.cameras import Camera, quat_to_rotation
+from h3d.models.similarity import Similarity
+from h3d.renderers.cameras import Camera
 
 Asset = Gaussians | Field
 
@@ -57,9 +59,25 @@ class Layer:
     home: Home | None = field(default=None, compare=False)
 
     @property
+    def place(self) -> Similarity:
+        return Similarity(self.wxyz, self.position, self.scale)
+
+    @property
     def asset_to_world(self) -> np.ndarray:
         """[4, 4] float64, a rotation times a uniform scale, and a translation."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.scale * quat_to_rotation(np.array(self.wxyz))
-        matrix[:3, 3] = self.position
-        return matrix
+        return self.place.matrix
+
+    @property
+    def data_place(self) -> Similarity:
+        """Where the world of the data that the asset was learnt from lies, its photos' cameras included."""
+        return self.place.after(self.asset.frame) if isinstance(self.asset, Gaussians) else self.place
+
+    @property
+    def shown_rows(self) -> torch.Tensor | None:
+        """[N] bool, the rows that are not hidden; None = all are shown."""
+        return None if self.hidden_rows is None else ~self.hidden_rows
+
+
+def placed(place: Similarity) -> dict[str, Any]:
+    """The fields of a layer that stands there; `Layer.place` is the inverse."""
+    return {"wxyz": place.wxyz, "position": place.position, "scale": place.scale}

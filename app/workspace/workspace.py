@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,17 +21,23 @@ from h3d.models import formats
 from h3d.models.field_files import READABLE, RUN_FIELD, field_file, read_field, write_field
 from h3d.models.formats.tensors import file_sha256
 from h3d.models.gaussians import Gaussians
+from h3d.models.similarity import IDENTITY
+from h3d.models.training.edits import RowEdit
 
 from .events import AssetReplaced, Channel, LayersChanged, WorkspaceEvent
-from .history import Edit, History
+from .history import Edit, History, RunEdit
 from .recent import RecentScenes
-from .scene import Asset, Home, Layer
+from .scene import Asset, Home, Layer, kind_of, placed
 
 logger = logging.getLogger(__name__)
 
 
 class LockedError(ValueError):
     """The layer is locked; the sentence says how to unlock it."""
+
+
+RunEditor = Callable[[int, RowEdit, Callable[[int | None, Asset], object]], None]
+"""Gives a run, by its key, an edit and waits until it stands; tells the run's layer and what that shows then."""
 
 
 class Workspace:
@@ -41,6 +47,7 @@ class Workspace:
         self.events: Channel[WorkspaceEvent] = Channel()
         self.history = History()
         self.recent = recent
+        self.run_editor: RunEditor | None = None
         self._lock = threading.RLock()
         self._layers: tuple[Layer, ...] = ()
         self._keys = itertools.count(1)
@@ -152,12 +159,44 @@ class Workspace:
             self._set(f"remove {layer.name}", tuple(x for x in self._layers if x.key != key))
 
     def undo(self) -> str | None:
-        """Take back the last edit; returns its name, or None if there is none."""
-        return self._step(self.history.undo, lambda edit: edit.before, "undo")
+        """Take back the last edit; returns its name, or None if there is none.
+
+        Raises:
+            ValueError: it was done to a run that can no longer be edited.
+        """
+        return self._step(self.history.undo, "undo")
 
     def redo(self) -> str | None:
-        """Make the last undone edit again; returns its name, or None if there is none."""
-        return self._step(self.history.redo, lambda edit: edit.after, "redo")
+        """Make the last undone edit again; returns its name, or None if there is none. Raises: as `undo`."""
+        return self._step(self.history.redo, "redo")
+
+    def record_run_edit(self, key: int, cause: str, edit: RunEdit, asset: Asset, place: dict[str, Any]) -> None:
+        """A run was edited: show what it has now, at another place where the edit gave it one. One step to undo.
+
+        Nothing is recorded when the layer is gone.
+        """
+        with self._lock:
+            before = self._layers
+            if not any(layer.key == key for layer in before):
+                return
+            self._layers = tuple(
+                replace(x, asset=asset, sha256="", **place) if x.key == key else x for x in self._layers
+            )
+            self.history.record(Edit(cause, before, self._layers, run_edit=edit))
+            self.events.publish(LayersChanged(before, self._layers, cause))
+
+    def bake(self, key: int) -> None:
+        """Move the rows of a layer at rest to where they stand in the scene, so that its place is the identity.
+
+        Raises:
+            ValueError: it is no layer of Gaussians.
+            LockedError: it is locked.
+        """
+        layer = self.layer(key)
+        if not isinstance(layer.asset, Gaussians):
+            raise ValueError(f"{layer.name}: it is a {kind_of(layer.asset)}; only Gaussians can be baked")
+        asset = layer.asset.transformed(np.array(layer.wxyz), np.array(layer.position), layer.scale)
+        self.change(key, f"bake {layer.name}", asset=asset, sha256="", **placed(IDENTITY))
 
     def save(self, key: int, path: Path) -> Asset:
         """Write a layer to disk: Gaussians as they stand in the scene, hidden rows left out; a field in its own axes.
@@ -181,19 +220,35 @@ class Workspace:
         self.history.record(Edit(cause, before, layers, merge_key))
         self.events.publish(LayersChanged(before, layers, cause))
 
-    def _step(
-        self, take: Callable[[], Edit | None], pick: Callable[[Edit], tuple[Layer, ...]], verb: str
-    ) -> str | None:
+    def _step(self, take: Callable[[], Edit | None], verb: Literal["undo", "redo"]) -> str | None:
         with self._lock:
             edit = take()
             if edit is None:
                 return None
-            # What is being optimised stays as far as it is: only what a person did is taken back.
+            layers, asked = (edit.before, edit.run_edit) if verb == "undo" else (edit.after, edit.run_edit)
+            if asked is None or self.run_editor is None:
+                self._go_to(layers, f"{verb} {edit.name}")
+                return edit.name
+        # Without the lock: the thread that optimises may wait for it before it gets there.
+        try:
+            told = asked.backward if verb == "undo" else asked.forward
+            self.run_editor(asked.run, told, lambda key, asset: self._go_to(layers, f"{verb} {edit.name}", key, asset))
+        except Exception:
+            with self._lock:
+                self.history.put_back(edit)
+            raise
+        return edit.name
+
+    def _go_to(self, layers: tuple[Layer, ...], cause: str, key: int | None = None, asset: Asset | None = None) -> None:
+        """Let the scene be what it was. What is being optimised stays as far as it is, or shows its newest `asset`:
+        only what a person did is taken back."""
+        with self._lock:
             newest = {layer.key: layer.asset for layer in self._layers if layer.run is not None}
+            if key is not None and asset is not None:
+                newest[key] = asset
             before = self._layers
-            self._layers = tuple(replace(x, asset=newest.get(x.key, x.asset)) for x in pick(edit))
-            self.events.publish(LayersChanged(before, self._layers, f"{verb} {edit.name}"))
-            return edit.name
+            self._layers = tuple(replace(x, asset=newest.get(x.key, x.asset)) for x in layers)
+            self.events.publish(LayersChanged(before, self._layers, cause))
 
 
 def read_asset(path: Path) -> tuple[Asset, str]:

@@ -24,6 +24,8 @@ from h3d.models.density import DENSITY, Change, DefaultStrategy, Strategy
 from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
+from h3d.models.selection import Rows, Selection
+from h3d.models.similarity import IDENTITY, Similarity
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
@@ -31,6 +33,7 @@ from h3d.renderers.image_loss import image_loss
 
 from . import Step
 from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
+from .edits import Delete, Place, Restore, RowEdit
 from .gaussians_config import GaussiansTraining, strategy_of
 from .hash_grid import Background
 from .live import Live
@@ -55,6 +58,7 @@ class GaussiansState:
     fit: PhotoFit
     step: int = 0
     seconds: float = 0.0
+    frame: Similarity = IDENTITY  # where the world of the photos, in which rows are learnt, lies as they are shown
 
 
 def train(dataset: PosedImages, config: GaussiansTraining, *, resume: Path | None = None) -> Iterator[Step[Gaussians]]:
@@ -116,8 +120,9 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         return torch.from_numpy(points)[chosen], shades
 
     def live(self, state: GaussiansState) -> Live:
-        """Most of the config may change at any step."""
-        return Live(partial(_knobs, state), partial(self.change, state), partial(self.facts, state))
+        """Most of the config may change at any step, and rows may be edited."""
+        change, facts, edit = (partial(what, state) for what in (self.change, self.facts, self.edit))
+        return Live(partial(_knobs, state), change, facts, edit)
 
     def change(self, state: GaussiansState, name: str, value: Setting) -> None:
         """Turn one of the knobs; see `Live`."""
@@ -144,7 +149,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
         seen = self._seen(state, leaves, view.viewmat, photo, background)
         rendered = view.exposed(seen.pictures.rgb[0], seen.pictures.alpha[0], background)
-        loss = self._loss(state.config, rendered, photo, background) + _pull(state.config, leaves)
+        loss = self._loss(state.config, rendered, photo, background) + _pull(state.config, leaves, state.rows.live)
         loss.backward()
         gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         for leaf in leaves.values():
@@ -264,15 +269,40 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         )
 
     def snapshot(self, state: GaussiansState) -> Gaussians:
-        """The live rows, copied; of harmonics only those that are learnt."""
+        """The live rows, copied, where they were placed; of harmonics only those that are learnt."""
         remark = f"trained on {self.dataset.name}, {state.step} steps"
-        rows = state.rows.gaussians(antialiased=state.config.antialiased, remark=remark)
-        return replace(rows, sh=rows.sh[:, : (state.config.sh_degree + 1) ** 2].contiguous())
+        rows, frame = state.rows.gaussians(antialiased=state.config.antialiased, remark=remark), state.frame
+        rows = replace(rows, sh=rows.sh[:, : (state.config.sh_degree + 1) ** 2].contiguous())
+        if frame == IDENTITY:
+            return rows
+        return rows.transformed(np.array(frame.wxyz), np.array(frame.position), frame.scale)
+
+    def edit(self, state: GaussiansState, edit: RowEdit) -> RowEdit:
+        """Edits the rows by hand between two steps; returns what takes it back. See `edits`.
+
+        Raises:
+            ValueError: no row would be left.
+        """
+        match edit:
+            case Delete(selection):
+                shown = self.snapshot(state)
+                chosen = selection.mask(shown)
+                if len(shown) > 0 and bool(chosen.all()):
+                    raise ValueError(f"delete: all {len(shown):,} Gaussians are meant; leave some to learn from")
+                return Restore(Rows.of(state.rows.mark_deleted(shown.ids[chosen], True)))
+            case Restore(rows):
+                back = Rows.of(state.rows.mark_deleted(rows.array, False))
+                return Delete(Selection().then("add", back))
+            case Place(frame):
+                before, state.frame = state.frame, frame
+                return Place(before)
 
     def save(self, path: Path, state: GaussiansState) -> None:
         """Writes all of the state, whole or not at all."""
         tensors = state.rows.tensors("rows")
         tensors |= {"generator": state.generator.get_state(), "order": state.order.to(torch.int64)}
+        frame = (*state.frame.wxyz, *state.frame.position, state.frame.scale)
+        tensors["frame"] = torch.tensor(frame, dtype=torch.float64)
         at = Reached(state.step, state.seconds)
         save_checkpoint(path, FORMAT, self.config, at, tensors | state.fit.tensors(), now=asdict(state.config))
 
@@ -285,8 +315,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             generator = torch.Generator()
             generator.set_state(tensors["generator"])
             rows = TrainedGaussians.from_tensors("rows", tensors)
+            frame = IDENTITY
+            if "frame" in tensors:  # Runs of before rows could be placed have none.
+                w, x, y, z, a, b, c, scale = tensors["frame"].tolist()
+                frame = Similarity((w, x, y, z), (a, b, c), scale)
             order, fit = tensors["order"].clone(), self._fit(now, tensors)
-            return GaussiansState(rows, now, generator, order, fit, header["step"], header["seconds"])
+            return GaussiansState(rows, now, generator, order, fit, header["step"], header["seconds"], frame)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 
@@ -312,11 +346,13 @@ def _background(background: Background, generator: torch.Generator) -> torch.Ten
             return torch.zeros(3)
 
 
-def _pull(config: GaussiansTraining, leaves: dict[str, torch.Tensor]) -> torch.Tensor | float:
+def _pull(config: GaussiansTraining, leaves: dict[str, torch.Tensor], live: torch.Tensor) -> torch.Tensor | float:
     """MCMC wants rows that are not needed to be faint and small."""
     if config.strategy != "mcmc":
         return 0.0
-    opacity, size = leaves["logit_opacities"].sigmoid().mean(), leaves["log_scales"].exp().mean()
+    count = live.sum()
+    opacity = (leaves["logit_opacities"].sigmoid() * live[:, None]).sum() / count
+    size = (leaves["log_scales"].exp() * live[:, None]).sum() / (3 * count)
     return config.opacity_pull * opacity + config.scale_pull * size
 
 

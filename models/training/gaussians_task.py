@@ -15,6 +15,7 @@ from h3d.models import datasets, losses
 from h3d.models.datasets import PosedImages, auto_downscale
 from h3d.models.gaussians import Gaussians
 from h3d.models.knobs import known_settings
+from h3d.models.similarity import IDENTITY
 from h3d.renderers.cancel import CancelFlag
 from h3d.renderers.gaussians import RasterOptions, rasterize_gaussians
 
@@ -107,9 +108,12 @@ class GaussiansTask:
         background = (0.0, 0.0, 0.0) if self.config.background == "black" else (1.0, 1.0, 1.0)
         rows = (asset.means, asset.quats, asset.scales, asset.opacities, asset.sh)
         options = RasterOptions(background=background, antialiased=asset.antialiased, depth=False, backend="cpu")
-        seen = rasterize_gaussians(
-            *rows, photo.viewmat[None], photo.K[None], *photo.size, options=options, cancel=cancel
-        )
+        viewmat = photo.viewmat
+        if asset.frame != IDENTITY:  # Where the rows were moved to, the photo's camera goes along.
+            pose = np.linalg.inv(viewmat.numpy().astype(np.float64))
+            viewmat = torch.from_numpy(np.linalg.inv(asset.frame.pose(pose)))
+            options = replace(options, near_plane=options.near_plane * asset.frame.scale)
+        seen = rasterize_gaussians(*rows, viewmat[None], photo.K[None], *photo.size, options=options, cancel=cancel)
         return photo.over(torch.tensor(background)), seen.rgb[0].clamp(0.0, 1.0)
 
     def _photo(self, index: int) -> PinholePhoto:

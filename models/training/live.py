@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from h3d.models.knobs import Knob, Setting
+
+from .edits import RowEdit, edit_from_json
 
 
 def _fixed(name: str, value: Setting) -> None:
     raise KeyError(f"{name}: it cannot be changed while this is trained")
+
+
+def _no_rows(edit: RowEdit) -> RowEdit:
+    raise ValueError(f"{type(edit).__name__.lower()}: what is trained here has no rows that a hand could edit")
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,14 @@ class Live:
     """Sets one of the knobs from the next step on. Raises: KeyError where there is none of that name, ValueError
     for a value that it cannot have."""
     facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
+    edit: Callable[[RowEdit], RowEdit] = _no_rows
+    """Edits rows by hand before the next step; returns the edit that takes it back. Raises: ValueError where there
+    are no rows, or the edit would leave none."""
+
+
+def replay_edit(live: Live, details: Mapping[str, Any]) -> None:
+    """Makes an edit again that an event `edits.EVENT` of a log tells of. Raises: ValueError where it is none."""
+    live.edit(edit_from_json(details))
 
 
 FIXED = Live()

@@ -305,3 +305,64 @@ def test_two_runs_of_the_same_photos_go_on_under_the_wipe_and_their_difference_i
     splatted.until(lambda: splatted.optimisation.statuses()[0].step > first.step + 20, "the first did not go on alone")
     assert splatted.optimisation.statuses()[1].seconds == held.seconds
     assert splatted.optimisation.statuses()[0].seconds > first.seconds
+
+
+def test_gaussians_are_deleted_while_they_train_and_undo_brings_them_back(splatted: Program):
+    tab = splatted.tab
+    splatted.until(lambda: splatted.status.step > 60 and splatted.replaced > 3, "no pictures of the training came")
+    splatted.picture(lambda pixels: contrast(pixels) > 15.0, "no ball is to be seen")
+    tab.drag_rectangle((0.0, 0.0), (0.5, 1.0), "shift")
+    splatted.until(lambda: "selected" in _edit_facts(splatted) and not _edit_facts(splatted).startswith("0 of"), "none")
+    splatted.picture(lambda pixels: yellow(pixels[:, :80]) > 0.02 and yellow(pixels[:, 90:]) < 0.005, "not shown so")
+    tab.trigger_command("Delete the selected Gaussians, else the layer")
+    splatted.picture(lambda pixels: contrast(pixels[:, :70]) < 0.5 * contrast(pixels[:, 90:]), "nothing has gone")
+    count, at = len(rows_of(splatted)), splatted.status.step
+    splatted.until(lambda: splatted.status.step > at + 20, "the run did not go on")
+    assert len(rows_of(splatted)) == count
+    tab.trigger_command("Undo")
+    splatted.until(lambda: len(rows_of(splatted)) > 1.2 * count, "undo did not bring them back")
+    splatted.picture(lambda pixels: contrast(pixels[:, :70]) > 10.0, "they are not to be seen again")
+    tab.trigger_command("Redo")
+    splatted.until(lambda: len(rows_of(splatted)) == count, "redo did not delete them again")
+
+
+def test_a_running_layer_is_baked_where_it_stands_with_its_cameras(splatted: Program):
+    tab = splatted.tab
+    splatted.until(lambda: splatted.status.step > 30, "it did not train")
+    tab.trigger_command("Training: hold or go on")
+    splatted.until(lambda: splatted.status.state == "paused", "the run was not held")
+    (layer,) = splatted.workspace.layers
+    splatted.workspace.change(layer.key, "place", position=(0.2, 0.1, 0.0), wxyz=(0.96, 0.0, 0.28, 0.0), scale=0.9)
+    splatted.tab.forget_pictures()
+    splatted.workspace.change(layer.key, "rename", name="placed")
+    before = splatted.picture(lambda pixels: pixels.shape[:2] == (120, 160), "no still picture")
+    tab.trigger_command("Bake the layer's place")
+    splatted.until(lambda: splatted.workspace.layers[0].scale == 1.0, "it was not baked")
+    baked = splatted.workspace.layers[0]
+    assert baked.asset_to_world.tolist() == np.eye(4).tolist() and rows_of(splatted).frame.scale == 0.9
+    after = splatted.picture(lambda pixels: pixels.shape[:2] == (120, 160), "no still picture")
+    assert np.abs(after - before).max() <= 6, "JPEG apart, the picture must not change"
+    psnr = splatted.status.judged[-1].metrics["psnr"] if splatted.status.judged else 0.0
+    tab.trigger_command("Training: hold or go on")
+    seen = len(splatted.status.judged)
+    splatted.until(lambda: len(splatted.status.judged) > seen, "it was not judged again")
+    assert splatted.status.judged[-1].metrics["psnr"] > psnr - 1.0, "the photos' cameras did not go along"
+    tab.trigger_command("Undo")
+    splatted.until(lambda: splatted.workspace.layers[0].scale == 0.9, "it was not moved back")
+
+
+def rows_of(program: Program) -> Gaussians:
+    asset = program.workspace.layers[0].asset
+    assert isinstance(asset, Gaussians)
+    return asset
+
+
+def yellow(pixels: np.ndarray) -> float:
+    """The share of pixels in the colour of what is selected."""
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    return float(((red > blue + 80) & (green > blue + 40) & (red > 120)).mean())
+
+
+def _edit_facts(program: Program) -> str:
+    texts = [c.text for c in list(program.tab.page.controls.values()) if c.kind == "Html"]
+    return next((text for text in texts if "Gaussians of" in text), "")

@@ -67,9 +67,10 @@ def test_edits_find_rows_by_id_wherever_they_are_and_pass_over_those_that_have_g
     state = learnt(some_gaussians(5))
     state.keep(torch.tensor([4, 2, 0]))
     assert state.find(torch.tensor([0, 1, 2, 99, -5])).tolist() == [2, -1, 1, -1, -1]
-    assert state.mark_deleted(torch.tensor([1, 2]), True) == 1
+    assert state.mark_deleted(torch.tensor([1, 2]), True).tolist() == [2]
+    assert state.mark_deleted(torch.tensor([1, 2]), True).tolist() == [], "it was deleted already"
     assert state.gaussians().ids.tolist() == [4, 0]
-    assert state.mark_deleted(torch.tensor([1, 2]), False) == 1
+    assert state.mark_deleted(torch.tensor([1, 2]), False).tolist() == [2]
     assert state.gaussians().ids.tolist() == [4, 2, 0]
 
 

@@ -86,7 +86,7 @@ def test_rows_that_a_hand_deleted_are_not_drawn_learnt_or_shown_and_come_back_as
         trainer.advance(state)
     gone = state.rows.ids[:50].clone()
     before = state.rows.means[:50].clone()
-    assert state.rows.mark_deleted(gone, True) == 50
+    assert len(state.rows.mark_deleted(gone, True)) == 50
     for _ in range(3):
         trainer.advance(state)
     shown = trainer.snapshot(state)

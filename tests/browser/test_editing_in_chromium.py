@@ -1,0 +1,78 @@
+"""Proves in a real browser that Gaussians are selected, deleted and brought back while they are learnt."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import NEEDS_CHROMIUM, choose, pixels, press
+from posed_ball import write_posed_ball
+from program import running_program
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytestmark = NEEDS_CHROMIUM
+PATIENCE = 120.0
+
+
+def wait_until(page, condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"after {PATIENCE} s: {what}"
+        page.wait_for_timeout(100)
+
+
+def selected(page) -> int:
+    found = re.search(r"([\d,]+) of [\d,]+ Gaussians of", page.content())
+    return -1 if found is None else int(found[1].replace(",", ""))
+
+
+def area(page) -> np.ndarray:
+    """Where the rectangle is drawn, its borders left out."""
+    return pixels(page)[250:420, 160:280]
+
+
+def colored(image: np.ndarray) -> float:
+    """The share of pixels that are neither the dark background nor grey."""
+    return float((image.max(axis=-1) - image.min(axis=-1) > 50).mean())
+
+
+def yellow(image: np.ndarray) -> float:
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    return float(((red > blue + 80) & (green > blue + 40) & (red > 120)).mean())
+
+
+def test_rows_are_selected_deleted_and_brought_back_during_a_run(browser, tmp_path: Path):
+    folder = write_posed_ball(tmp_path / "ball", size=48)
+    with running_program(folder, "--model", "gaussians", state=tmp_path / "state") as program:
+        page = browser.new_page(viewport={"width": 960, "height": 540})
+        page.goto(f"{program.url}&fixedDpr=1")
+        page.get_by_role("tab", name="Edit", exact=True).click()
+        wait_until(page, lambda: colored(pixels(page)) > 0.1, "no ball is to be seen")
+        page.mouse.move(60, 230)  # Above it lies the browser's own notice.
+        page.keyboard.down("Shift")
+        page.mouse.down()
+        page.mouse.move(300, 500, steps=8)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        wait_until(page, lambda: selected(page) > 100, "the rectangle selected nothing")
+        wait_until(page, lambda: yellow(area(page)) > 0.2, "what is selected has no colour of its own")
+        page.screenshot(path=tmp_path / "selected.png")
+        whole = colored(area(page))
+        press(page, "Delete")
+        wait_until(page, lambda: colored(area(page)) < 0.3 * whole, "nothing has gone from the picture")
+        page.screenshot(path=tmp_path / "deleted.png")
+        press(page, "Control+z")
+        wait_until(page, lambda: colored(area(page)) > 0.7 * whole, "undo did not bring it back")
+        choose(page, "Volume", "box")
+        page.get_by_text("Inside", exact=True).first.click()
+        wait_until(page, lambda: yellow(pixels(page)) > 0.02, "what lies in the box has no colour of its own")
+        page.screenshot(path=tmp_path / "box.png")
+        before = colored(pixels(page))
+        page.get_by_text("Keep only", exact=True).first.click()
+        wait_until(page, lambda: colored(pixels(page)) < 0.8 * before, "what lies outside has not gone")
+        page.screenshot(path=tmp_path / "cropped.png")
+        page.close()
