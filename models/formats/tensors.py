@@ -43,7 +43,9 @@ def write_safetensors(stream: BinaryIO, header: Mapping[str, Any], tensors: Mapp
     text += b" " * (-len(text) % 8)
     stream.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in ordered:
-        stream.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        values = tensor.detach().contiguous()
+        values = values.view(torch.int16) if values.dtype == torch.bfloat16 else values  # numpy has no bfloat16.
+        stream.write(values.numpy().reshape(-1).view("u1").data)
 
 
 def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -292,7 +293,7 @@ class Hash3D:
         if self.config.error_limit is None:
             return self.config.eta
         errors = [table.ledger.error(i, grid.cell(key)) for i, grid in enumerate(table.grids)]
-        worst = max([error for error in errors if error == error], default=0.0)
+        worst = max([error for error in errors if not math.isnan(error)], default=0.0)
         return self.config.eta * min(1.0, self.config.error_limit / worst) if worst > 0 else self.config.eta
 
     def _full(

@@ -36,7 +36,8 @@ class Config:
     max_age: int | None = None
     """Steps after which an entry leaves; None: never."""
     weighting: Weighting = "softmax"
-    """How the entries of a cell answer: softmax over -|x - x_i|^2 (the paper), without the square (its code), nearest."""
+    """How the entries of a cell answer: softmax over -|x - x_i|^2 (the paper), without the square (its code), or the
+    nearest."""
     gamma: float = 0.9
     """Inertia of AdaptGrid's running similarity."""
     lookup: Lookup = "exact"

@@ -5,6 +5,7 @@ One safetensors file (models/formats/tensors.py), written atomically. All entrie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -118,7 +119,7 @@ def _restored(
     table.measured = [(float(total), int(count)) for total, count in header["measured"]]
     for key, similarity in zip(tensors["buckets"].tolist(), tensors["similarities"].tolist(), strict=True):
         grid, condition, cell = key[0], key[1], _cell(key[2:])
-        table.buckets[grid, condition, cell] = Bucket(similarity=None if similarity != similarity else similarity)
+        table.buckets[grid, condition, cell] = Bucket(similarity=None if math.isnan(similarity) else similarity)
     entries = [
         Entry((a, e, r, t), condition, tensors["latents"][i].to(device, copy=True), _value(tensors, i, device), step)
         for i, ((a, e, r, t), condition, step) in enumerate(

@@ -1,4 +1,4 @@
-"""Proves cells: every key lies in the bounds of its cell, azimuth wraps, poles have a cell, no key slips in unchecked."""
+"""Proves cells: every key lies in the bounds of its cell, azimuth wraps, poles have a cell."""
 
 from __future__ import annotations
 
