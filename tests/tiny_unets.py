@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-ATTENTION_OUTSIDE = {
+ATTENTION_OUTSIDE: dict[str, Any] = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }
 """As Stable Diffusion."""
-ATTENTION_INSIDE = {
+ATTENTION_INSIDE: dict[str, Any] = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
 }
@@ -20,7 +20,7 @@ ATTENTION_INSIDE = {
 TEXT = 16
 
 
-def tiny_unet(seed: int = 0, **config: Any) -> UNet2DConditionModel:
+def tiny_unet(seed: int = 0, **config: Any) -> Any:
     """A UNet of two levels with weights that differ from one another and from their initial zeros."""
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
@@ -37,7 +37,7 @@ def tiny_unet(seed: int = 0, **config: Any) -> UNet2DConditionModel:
     return unet
 
 
-def tiny_inputs(unet: UNet2DConditionModel, rows: int = 2, seed: int = 0, size: int = 8) -> dict[str, Any]:
+def tiny_inputs(unet: Any, rows: int = 2, seed: int = 0, size: int = 8) -> dict[str, Any]:
     """Arguments of a call with `rows` rows that differ, timesteps too."""
     generator = torch.Generator().manual_seed(seed)
 

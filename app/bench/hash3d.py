@@ -46,7 +46,7 @@ def costs(effort: Effort) -> Iterator[Metric]:
 @torch.no_grad()
 def times(effort: Effort) -> Iterator[Metric]:
     """Of a hit against a full pass, and of look-up and insertion against a full pass."""
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**SMALL).eval()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
 from h3d.models.hash3d import Config, Grid, Hash3D
 
@@ -51,9 +51,8 @@ def main() -> None:
         found, passes = cache.statistics(), cache.passes  # 3
 
     print(f"{passes.full_elements} of {STEPS} steps ran the whole UNet")
-    print(
-        f"{found.totals['hits']} hits in {found.totals['tries']} tries, {found.nbytes / 1e6:.1f} MB in {found.entries}"
-    )
+    print(f"{found.totals['hits']} hits in {found.totals['tries']} tries")
+    print(f"{found.entries} entries hold {found.nbytes / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

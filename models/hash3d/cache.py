@@ -40,7 +40,7 @@ from .statistics import Statistics
 from .table import Answer, Key, Limits, Table
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 logger = logging.getLogger(__name__)
 

@@ -43,8 +43,8 @@ class Cost:
 
 def cost(config: Mapping[str, Any], height: int, width: int, tokens: int = 77) -> Cost:
     """Cost of a UNet2DConditionModel of this configuration at a latent of height x width, without weights."""
-    from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(config))

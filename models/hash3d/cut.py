@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 DOWN = ("DownBlock2D", "CrossAttnDownBlock2D")
 UP = ("UpBlock2D", "CrossAttnUpBlock2D")
@@ -35,7 +35,7 @@ def check_cut(unet: nn.Module) -> None:
         TypeError: it is no UNet2DConditionModel.
         ValueError: its outer blocks are of another kind or too short, or its forward was replaced; the sentence says.
     """
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     if not isinstance(unet, UNet2DConditionModel):
         raise TypeError(
@@ -86,7 +86,7 @@ def thin(unet: UNet2DConditionModel, feature: Tensor) -> UNet2DConditionModel:
 
     It is made anew for every pass, in microseconds, so that whatever was changed in the model is in it.
     """
-    count = len(unet.up_blocks[-1].resnets) - 1
+    count = _layers(unet.up_blocks[-1]) - 1
     down = _with_modules(unet.down_blocks[0], {"downsamplers": None})
     # The second resnet reads the last but one of the down block's outputs, the last one reads conv_in's.
     _keep_layers(down, slice(0, count - 1))
@@ -118,6 +118,11 @@ def _first_layer(block: nn.Module) -> nn.Module:
     layers = block.attentions if hasattr(block, "attentions") else block.resnets
     assert isinstance(layers, nn.ModuleList)
     return layers[0]
+
+
+def _layers(block: nn.Module) -> int:
+    assert isinstance(block.resnets, nn.ModuleList)
+    return len(block.resnets)
 
 
 def _keep_layers(block: nn.Module, layers: slice) -> None:

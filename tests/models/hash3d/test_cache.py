@@ -235,7 +235,8 @@ def test_prompts_by_view_keep_their_entries_side_by_side(unet: Any):
 
 def test_inputs_that_carry_the_camera_may_change(caplog: pytest.LogCaptureFixture):
     unet = tiny_unet(**ATTENTION_INSIDE, class_embed_type="projection", projection_class_embeddings_input_dim=4)
-    for inputs_with_camera, hits in (((), 0), (("class_labels",), 39)):
+    cases: list[tuple[Any, int]] = [((), 0), (("class_labels",), 39)]
+    for inputs_with_camera, hits in cases:
         with Hash3D(unet, Config(eta=1.0, camera_inputs=inputs_with_camera)) as cache, caplog.at_level(logging.WARNING):
             for step in range(40):
                 arguments = inputs(unet, 1, step) | {"class_labels": torch.full((2, 4), step / 40)}
@@ -357,7 +358,8 @@ def test_mistakes_get_a_sentence(unet: Any):
             unet(**inputs(unet, 1, 0))
         with pytest.raises(ValueError, match="batch of 3 rows, which is no multiple of rows_per_element = 2"):
             unet(**tiny_inputs(unet, rows=3))
-        with pytest.raises(ValueError, match="the rows of element 0 have timesteps .* and must have one"):
+        cache.set_camera(azimuth_degrees=1, elevation_degrees=0, radius=1)
+        with pytest.raises(ValueError, match="the rows of element 0 have timesteps .*, and must have one"):
             unet(**(inputs(unet, 1, 0) | {"timestep": torch.tensor([1, 2])}))
         with pytest.raises(ValueError, match="cross_attention_kwargs.'mask'. is a Tensor"):
             unet(**(inputs(unet, 1, 0) | {"cross_attention_kwargs": {"mask": torch.ones(1)}}))
