@@ -3,6 +3,7 @@ and that the run done again from its log is the same bit for bit."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def press_folder(page, name: str) -> None:
 
 def turn(page, name: str, knob: Knob) -> None:
     """Turn one knob as a hand would: drag, type, tick or choose."""
-    label = page.locator(f'label:text-is("{knob_label(name, knob)}")').locator("visible=true").first
+    text = re.compile(f"^{re.escape(knob_label(name, knob))}$")  # As it breaks lines in numbers, not text-is.
+    label = page.locator("label").filter(has_text=text).locator("visible=true").first
     handle = page.locator(f'[id="{label.get_attribute("for")}"]').first
     handle.scroll_into_view_if_needed()
     if knob.choices:
@@ -88,17 +90,15 @@ def in_group(knobs: dict[str, Knob], group: str) -> dict[str, Knob]:
 def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: Path):
     data, run = write_posed_ball(tmp_path / "ball", cameras=12, size=32), tmp_path / "ball" / "kept"
     everything = knobs_of(GaussiansTraining(downscale=1))
-    offered = {
-        name: knob for name, knob in everything.items() if not name.startswith(("mcmc.", "opacity_p", "scale_p"))
-    }
     of_mcmc = {name: knob for name, knob in everything.items() if name.startswith(("mcmc.", "opacity_p", "scale_p"))}
+    offered = {name: knob for name, knob in everything.items() if name not in of_mcmc}
     with running_program(data, "--model", "gaussians", state=tmp_path / "state") as program:
         page = browser.new_page(viewport={"width": 960, "height": 900})
         page.goto(f"{program.url}&fixedDpr=1")
         page.get_by_role("tab", name="Optimise", exact=True).click()
         page.get_by_text("Change as it goes").wait_for()
         press_folder(page, "Keep the run")
-        page.get_by_label("Folder", exact=True).locator("visible=true").fill("kept")
+        page.locator('label:text-is("Folder") >> xpath=following::input[1]').fill("kept")
         page.get_by_role("button", name="Record it there").click()
         wait_until(page, (run / "events.jsonl").exists, "the run is not recorded")
         press_folder(page, "Keep the run")
@@ -119,7 +119,8 @@ def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: P
         page.close()
     logged = changes(run)
     assert logged.keys() == everything.keys()
-    assert max(map(len, logged.values())) <= 3, "a drag makes few entries"
+    for name, turns in logged.items():
+        assert len({step for step, _ in turns}) == len(turns), f"{name} was turned twice between two steps"
     again = tmp_path / "again"
     train(TrainConfig(data, again, replay=run))
     (first, tensors), (second, others) = (checkpoint(folder) for folder in (run, again))

@@ -356,6 +356,21 @@ def test_a_setting_changes_between_two_steps_and_is_recorded_even_from_before_th
         scene.optimisation.change(key, "bold", True)
 
 
+def test_of_many_values_between_two_steps_the_last_one_counts(scene: Scene):
+    task, notes = Growing(), Notes()
+    key = scene.optimisation.begin(task, recorder=notes)
+    scene.until(lambda: len(task.made) > 2)
+    task.gate.clear()  # A step that takes long.
+    scene.until(lambda: scene.optimisation.statuses()[0].step == task.made[-1])
+    for value in (True, False, True, False, True):
+        scene.optimisation.change(key, "bold", value)
+    task.gate.set()
+    scene.until(lambda: len(task.changed_at) > 0)
+    made = len(task.made)
+    scene.until(lambda: len(task.made) > made + 3)
+    assert [d for d in notes.details if d] == [{"bold": True}] and scene.optimisation.statuses()[0].asked == {}
+
+
 def test_what_cannot_be_written_is_said_as_long_as_it_is_owed(scene: Scene):
     task, notes = Growing(), Notes("the checkpoint could not be written")
     scene.optimisation.begin(task, recorder=notes)
