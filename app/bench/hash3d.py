@@ -22,7 +22,7 @@ SMALL: Mapping[str, Any] = {
     "sample_size": 32,
     "in_channels": 6,
     "out_channels": 3,
-    "block_out_channels": (48, 96, 144),
+    "block_out_channels": (40, 72, 104),
     "layers_per_block": 2,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,31 +15,35 @@ SAMPLED = 64
 
 
 class ModelIdentity:
-    """Notices that parameters, buffers or modules of a model were replaced or written to."""
+    """Notices that parameters, buffers or modules of a model were replaced or written to.
+
+    It is asked at every call of the UNet, so it goes through flat lists made once, not through the tree.
+    """
 
     def __init__(self, model: nn.Module):
         self._model = model
-        self._modules = list(model.modules())
-        self._seen = self._look()
+        self._remember()
 
     def changed(self) -> bool:
         """Whether anything is another than at the last call."""
-        now = self._look()
-        if now == self._seen:
+        if self._ids() == self._seen_ids and self._contents() == self._seen_contents:
             return False
-        self._modules = list(self._model.modules())
-        self._seen = self._look()
+        self._remember()
         return True
 
-    def _look(self) -> list[int]:
-        found: list[int] = []
-        for module in self._modules:
-            found.extend(map(id, module._modules.values()))
-            for tensors in (module._parameters, module._buffers):
-                for tensor in tensors.values():
-                    if tensor is not None:
-                        found += (id(tensor), tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
-        return found
+    def _remember(self) -> None:
+        holders = [d for m in self._model.modules() for d in (m._modules, m._parameters, m._buffers)]
+        self._holders: list[dict[str, Any]] = [d for d in holders if len(d) > 0]
+        held = [value for values in self._holders for value in values.values()]
+        self._tensors = [value for value in held if isinstance(value, Tensor)]
+        self._versioned = [value for value in self._tensors if not value.is_inference()]
+        self._seen_ids, self._seen_contents = self._ids(), self._contents()
+
+    def _ids(self) -> list[int]:
+        return list(map(id, chain.from_iterable(map(dict.values, self._holders))))
+
+    def _contents(self) -> tuple[list[int], list[int]]:
+        return [t.data_ptr() for t in self._tensors], [t._version for t in self._versioned]
 
 
 def model_digest(model: nn.Module) -> str:
