@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import viser
 
 from h3d.app.session import Session
@@ -22,7 +20,8 @@ class AgainPart:
 
     def __init__(self, session: Session) -> None:
         self.session, self.optimisation = session, session.optimisation
-        self.run: int | None = None
+        self.run: int | None = None  # asked for
+        self.offered: int | None = None  # what the handles are of
         self.fields: ConfigFields | None = None
         self.awaited: tuple[int, int] | None = None  # runs to wipe as soon as both have layers
 
@@ -35,18 +34,10 @@ class AgainPart:
             gui.add_html(note(CHANGE))
 
     def follow(self, run: int | None) -> None:
-        """Offer the settings of this run."""
-        if run == self.run:
-            return
-        self.run = run
-        config: Any = None if run is None else self.optimisation.task(run).config
-        self.folder.visible = config is not None
-        if self.fields is not None and self.fields.config == config:
-            return
-        if self.fields is not None:
-            self.fields.remove()
-        with self.folder:
-            self.fields = None if config is None else ConfigFields(self.session, config)
+        """Offer the settings of this run. Handles are made where presses are answered, so that none meets half of them."""
+        if run != self.run:
+            self.run = run
+            self.session.hands.do(self._offer, run)
 
     def begin(self) -> None:
         """Start the run again with the settings as they are typed, and wipe the two.
@@ -54,10 +45,24 @@ class AgainPart:
         Raises:
             ValueError: a value that the setting cannot have.
         """
-        if self.run is not None and self.fields is not None:
-            first = self.run
+        if self.offered is not None and self.fields is not None:
+            first = self.offered
             self.awaited = (first, begin_beside(self.optimisation, first, self.fields.changes()))
             self._wipe()
+
+    def _offer(self, run: int | None) -> None:
+        self.offered = run
+        self.folder.visible = run is not None
+        if run is None:
+            return
+        config = self.optimisation.task(run).config
+        if self.fields is not None and type(self.fields.config) is type(config):
+            self.fields.show(config)
+            return
+        if self.fields is not None:
+            self.fields.remove()
+        with self.folder:
+            self.fields = ConfigFields(self.session, config)
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
         if isinstance(event, RunChanged | LayersChanged):

@@ -31,6 +31,12 @@ class ConfigFields:
                 found[name] = value
         return found
 
+    def show(self, config: Any) -> None:
+        """Show another config of the same type."""
+        self.config, self.fields = config, fields_of(config)
+        for name, field in self.fields.items():
+            self.handles[name].value = bool(field.value) if field.kind is bool else text_of(field.value)
+
     def remove(self) -> None:
         """Take the handles away."""
         for handle in self.handles.values():

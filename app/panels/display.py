@@ -7,6 +7,7 @@ import html
 import inspect
 import math
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_args
 
 from h3d.app.figures import colormaps
@@ -17,6 +18,7 @@ from h3d.app.workspace.events import DisplayChanged, FovChanged, FrameShown, Not
 from .handles import on_person, show
 
 
+@cache
 def field_docs(owner: type) -> dict[str, str]:
     """The string under each field of a dataclass, by field name."""
     body = ast.parse(inspect.getsource(owner)).body[0]

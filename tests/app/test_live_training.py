@@ -301,7 +301,9 @@ def test_two_runs_of_the_same_photos_go_on_under_the_wipe_and_their_difference_i
 
     tab.click("Optimise/Pause")
     splatted.until(lambda: splatted.optimisation.statuses()[1].state == "paused", "the second run was not held")
-    first, held = splatted.optimisation.statuses()
+    begun = splatted.optimisation.statuses()[0].step
+    splatted.until(lambda: splatted.optimisation.statuses()[0].step > begun, "the first did not go on")
+    first, held = splatted.optimisation.statuses()  # The step that was being made is over.
     splatted.until(lambda: splatted.optimisation.statuses()[0].step > first.step + 20, "the first did not go on alone")
     assert splatted.optimisation.statuses()[1].seconds == held.seconds
     assert splatted.optimisation.statuses()[0].seconds > first.seconds
