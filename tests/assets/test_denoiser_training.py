@@ -6,6 +6,7 @@ learns, resumes with the same bits, and its files are whole; held-out objects st
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ OPTIONS = TrainingOptions(steps=8, batch=4, warm_up=2, precision="float32")
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> PosedViews:
+def dataset(tmp_path_factory) -> Iterator[PosedViews]:
     folder = tmp_path_factory.mktemp("views")
     original = made.OBJECTS
     made.OBJECTS = 4

@@ -194,7 +194,8 @@ def _learn(state: TrainingState, batch: Batch, schedule: NoiseSchedule, options:
     state.optimizer.step()
     keep = min(options.average, (1.0 + state.step) / (10.0 + state.step))
     current = state.network.state_dict()
-    torch._foreach_lerp_(list(state.average.values()), [current[name] for name in state.average], 1.0 - keep)
+    for name, value in state.average.items():
+        value.lerp_(current[name], 1.0 - keep)
     return float(loss.detach())
 
 

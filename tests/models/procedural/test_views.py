@@ -60,7 +60,7 @@ def test_a_point_has_one_colour_from_every_side():
         u, v = camera.K[0, 0] * x / z + camera.K[0, 2], camera.K[1, 1] * y / z + camera.K[1, 2]
         colors.append(seen.rgb[view, int(v), int(u)])
     assert np.ptp(colors, axis=0).max() < 0.03
-    expected = lit(np.ones((1, 3), np.float32), np.float32([[0, 0, 1]]))[0]
+    expected = lit(np.ones((1, 3), np.float32), np.array([[0, 0, 1]], np.float32))[0]
     np.testing.assert_allclose(colors[0], expected, atol=0.03)
 
 
