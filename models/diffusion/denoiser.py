@@ -19,7 +19,7 @@ import torch
 from .schedule import NoiseSchedule
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 Prediction = Literal["epsilon", "v_prediction"]
 

@@ -128,4 +128,5 @@ def write_embedded(network: EmbeddedNetwork, record: Mapping[str, Any], path: Pa
 
 def config_from_json(value: Mapping[str, Any]) -> NetworkConfig:
     """A plan from parsed JSON, in which tuples are lists."""
-    return NetworkConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()})
+    plan: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+    return NetworkConfig(**plan)

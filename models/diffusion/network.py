@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 from h3d.models.procedural import MAX_TOKENS, VOCABULARY
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 CHANNELS = 4
 POSE_DIMENSIONS = 12
@@ -113,20 +113,21 @@ def pose_vector(
 
 
 def _unet(config: NetworkConfig) -> UNet2DConditionModel:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    return UNet2DConditionModel(
-        sample_size=config.size,
-        in_channels=2 * CHANNELS,
-        out_channels=CHANNELS,
-        block_out_channels=config.channels,
-        layers_per_block=config.layers,
-        down_block_types=tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in config.attention),
-        up_block_types=tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in config.attention[::-1]),
-        cross_attention_dim=config.text_width,
-        attention_head_dim=config.heads,  # diffusers takes this for the number of heads.
-        norm_num_groups=config.groups,
-        resnet_time_scale_shift="scale_shift",
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=POSE_DIMENSIONS,
-    )
+    plan: dict[str, Any] = {
+        "sample_size": config.size,
+        "in_channels": 2 * CHANNELS,
+        "out_channels": CHANNELS,
+        "block_out_channels": config.channels,
+        "layers_per_block": config.layers,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if here else "DownBlock2D" for here in config.attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if here else "UpBlock2D" for here in config.attention[::-1]),
+        "cross_attention_dim": config.text_width,
+        "attention_head_dim": config.heads,  # diffusers takes this for the number of heads.
+        "norm_num_groups": config.groups,
+        "resnet_time_scale_shift": "scale_shift",
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": POSE_DIMENSIONS,
+    }
+    return UNet2DConditionModel(**plan)

@@ -98,7 +98,8 @@ def load_stable_diffusion(folder: Path, *, device: str = "cpu", dtype: torch.dty
     """
     require_parts(folder, PARTS, WHAT)
     text_class, tokenizer_class = transformers_classes("CLIPTextModel", "CLIPTokenizer")
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     schedule, prediction = read_schedule(folder)
     unet = load_part(UNet2DConditionModel, folder, "unet", dtype)

@@ -65,7 +65,8 @@ class Zero123(Denoiser[ViewDescription]):
     background = 1.0
 
     def __init__(self, parts: Zero123Parts, kind: Kind):
-        self.parts, self.kind = parts, kind
+        self.parts = parts
+        self.kind: Kind = kind
         self.guidance_scale = 3.0
         self.unet, self.schedule, self.prediction = parts.unet, parts.schedule, parts.prediction
         size = int(parts.unet.config.sample_size)
@@ -123,7 +124,8 @@ def load_zero123(
     """
     require_parts(folder, PARTS, WHAT)
     (vision_class,) = transformers_classes("CLIPVisionModelWithProjection")
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     schedule, prediction = read_schedule(folder)
     unet = load_part(UNet2DConditionModel, folder, "unet", dtype)

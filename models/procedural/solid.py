@@ -34,7 +34,8 @@ class Paint:
 
     def at(self, p: np.ndarray) -> np.ndarray:  # [P, 3] in the part's space -> [P, 3] sRGB
         share = self._share(p).astype(np.float32)[:, None]
-        return np.float32(self.color) * (1.0 - share) + np.float32(self.accent) * share
+        color, accent = np.array(self.color, np.float32), np.array(self.accent, np.float32)
+        return color * (1.0 - share) + accent * share
 
     def _share(self, p: np.ndarray) -> np.ndarray:  # [P, 3] -> [P], how much of the accent
         if self.pattern == "stripes":
@@ -72,7 +73,7 @@ class Part:
             k = "xyz".index(axis)
             p = p.copy()
             p[:, k] = np.abs(p[:, k])
-        p = p - np.float32(self.center)
+        p = p - np.array(self.center, np.float32)
         return p @ _rotation(self.turn) if any(self.turn) else p
 
     def bounds(self) -> np.ndarray:  # [2, 3], of a ball that holds it, mirrored ones too

@@ -1,6 +1,6 @@
 """Makes the embedded denoiser; hours on two cores, and it may be stopped at any time.
 
-python -m h3d.assets.make.denoiser train --out RUN [--minutes 60] [--steps 60000] [--objects 4096]
+python -m h3d.assets.make.denoiser train --out RUN [--minutes 60] [--steps 30000] [--objects 4096]
     trains, or goes on where RUN was
 python -m h3d.assets.make.denoiser test --run RUN [--objects 50] [--views 4] [--steps 25] [--guidance 2]
     draws novel views of held-out objects: test.json, test.png

@@ -1,7 +1,7 @@
 """Trains the embedded denoiser; stops and goes on where it was, with the same numbers.
 
 The loss is the squared error of v, each timestep alike. A running average of the weights is what is tested and shipped.
-Writes below a run folder: `checkpoint.safetensors` (weights, their average, the optimisers' moments), `log.csv`.
+Writes below a run folder: `checkpoint.safetensors` (weights, their average, Adam's moments), `log.csv`.
 Source: Salimans and Ho 2022 (v-prediction); Ho and Salimans 2022 (classifier-free guidance, by dropout).
 """
 
@@ -27,12 +27,11 @@ from h3d.models.formats.tensors import read_safetensors, write_safetensors
 
 from .batches import Batch, draw_batch
 from .dataset import PosedViews
-from .muon import Muon, split_parameters
 
 FORMAT = "h3d denoiser training"
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 LOG_FIELDS = ("step", "seconds", "loss")
-MOMENTS = ("exp_avg", "exp_avg_sq", "momentum")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 WEIGHT_DECAY = 0.01
 _log = logging.getLogger(__name__)
 
@@ -42,14 +41,14 @@ class TrainingOptions:
     """How to train; a run keeps what it began with, but for its length, its threads and its shards."""
 
     seed: int = 0
-    steps: int = 60_000
+    steps: int = 30_000
     """The learning rate falls over the last part of these."""
     batch: int = 32
-    learning_rate: float = 6e-4
-    warm_up: int = 500
+    learning_rate: float = 1e-3
+    warm_up: int = 200
     cool_down: float = 0.25
     """Share of the steps over which the rate falls to a twentieth."""
-    average: float = 0.9995
+    average: float = 0.999
     """Share of the old average that a step keeps; less at the beginning."""
     clip: float = 1.0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -67,7 +66,7 @@ class TrainingState:
 
     network: EmbeddedNetwork
     average: dict[str, torch.Tensor]
-    optimizers: tuple[torch.optim.Optimizer, ...]
+    optimizer: torch.optim.AdamW
     step: int = 0
     seconds: float = 0.0
 
@@ -119,10 +118,9 @@ def save(state: TrainingState, options: TrainingOptions, folder: Path) -> None:
     }
     tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
-    for optimizer in state.optimizers:
-        for name, value in state.network.named_parameters():
-            moments = optimizer.state.get(value, {})
-            tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
+    for name, value in state.network.named_parameters():
+        moments = state.optimizer.state.get(value, {})
+        tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
     with replacing(folder / CHECKPOINT) as file:
         write_safetensors(file, header, {name: value.cpu() for name, value in tensors.items()})
 
@@ -141,11 +139,10 @@ def load(folder: Path, options: TrainingOptions) -> tuple[TrainingState, Trainin
     state = _state(network.to(kept.device), kept)
     state.average = {name: value.to(kept.device) for name, value in _below(tensors, "average.").items()}
     state.step, state.seconds = header["step"], header["seconds"]
-    for optimizer in state.optimizers:
-        for name, value in _of(optimizer, network):
-            moments = {key: tensors[f"{key}.{name}"].to(kept.device) for key in MOMENTS if f"{key}.{name}" in tensors}
-            if len(moments) > 0:
-                optimizer.state[value] = {"step": torch.tensor(float(state.step)), **moments}
+    for name, value in network.named_parameters():
+        moments = {key: tensors[f"{key}.{name}"].to(kept.device) for key in MOMENTS if f"{key}.{name}" in tensors}
+        if len(moments) > 0:
+            state.optimizer.state[value] = {"step": torch.tensor(float(state.step)), **moments}
     return state, kept
 
 
@@ -177,35 +174,28 @@ def add_to_log(folder: Path, step: int, seconds: float, loss: float) -> None:
 
 
 def _state(network: EmbeddedNetwork, options: TrainingOptions) -> TrainingState:
-    matrices, others = split_parameters(network)
-    muon = Muon(matrices, options.learning_rate, weight_decay=WEIGHT_DECAY)
-    adam = torch.optim.AdamW(others, options.learning_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), options.learning_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY
+    )
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    return TrainingState(network.train(), average, (muon, adam))
-
-
-def _of(optimizer: torch.optim.Optimizer, network: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """The parameters that an optimiser has, with their names."""
-    own = {id(value) for group in optimizer.param_groups for value in group["params"]}
-    return [(name, value) for name, value in network.named_parameters() if id(value) in own]
+    return TrainingState(network.train(), average, optimizer)
 
 
 def _learn(state: TrainingState, batch: Batch, schedule: NoiseSchedule, options: TrainingOptions) -> float:
-    """One step of the optimisers and of the average; returns the loss."""
-    for optimizer in state.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate_at(state.step)
+    """One step of Adam and of the average; returns the loss."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = options.rate_at(state.step)
     kind = torch.device(options.device).type
     with torch.autocast(kind, torch.bfloat16, enabled=options.precision == "bfloat16"):
         loss = v_loss(state.network, batch, schedule)
     state.network.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
-    for optimizer in state.optimizers:
-        optimizer.step()
+    state.optimizer.step()
     keep = min(options.average, (1.0 + state.step) / (10.0 + state.step))
     current = state.network.state_dict()
-    torch._foreach_lerp_(list(state.average.values()), [current[name] for name in state.average], 1.0 - keep)
+    for name, value in state.average.items():
+        value.lerp_(current[name], 1.0 - keep)
     return float(loss.detach())
 
 

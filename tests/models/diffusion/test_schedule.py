@@ -38,7 +38,7 @@ def test_noise_follows_from_v(drawn):
 
 
 def test_the_noise_levels_are_those_of_diffusers():
-    from diffusers import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     theirs = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
     np.testing.assert_allclose(NoiseSchedule().alphas_cumprod, theirs, rtol=1e-4)

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 EMBEDDING = 16
 
 
 def _unet(in_channels: int, width: int) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=in_channels,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=width,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
+    plan: dict[str, Any] = {
+        "sample_size": 8,
+        "in_channels": in_channels,
+        "out_channels": 4,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": width,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(**plan)
 
 
 def _common(folder: Path, in_channels: int, width: int, prediction: str) -> None:
     torch.manual_seed(0)
     _unet(in_channels, width).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
-        latent_channels=4,
-        norm_num_groups=4,
-        scaling_factor=0.18215,
-    ).save_pretrained(folder / "vae")
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction
-    )
-    scheduler.save_pretrained(folder / "scheduler")
+    vae: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (8, 8),
+        "latent_channels": 4,
+        "norm_num_groups": 4,
+        "scaling_factor": 0.18215,
+    }
+    AutoencoderKL(**vae).save_pretrained(folder / "vae")
+    noise: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    noise["prediction_type"] = prediction
+    DDIMScheduler(**noise).save_pretrained(folder / "scheduler")
 
 
 def write_stable_diffusion(folder: Path, prediction: str = "epsilon") -> Path:

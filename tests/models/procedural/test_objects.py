@@ -70,7 +70,7 @@ def test_every_class_says_its_colours_and_shows_them(kind: str):
     named = [word for word in words if word in COLORS]
     assert len(named) >= 2
     for name in (named[0], named[-1]):
-        assert np.abs(colors - np.float32(COLORS[name])).max(axis=1).min() < 0.12, name
+        assert np.abs(colors - np.array(COLORS[name], np.float32)).max(axis=1).min() < 0.12, name
 
 
 def test_all_classes_occur_and_seeds_differ():
@@ -125,12 +125,12 @@ def test_held_out_seeds_are_fifty():
 def test_carving_leaves_a_wall_of_its_own_paint():
     red, blue = Paint((1.0, 0.0, 0.0)), Paint((0.0, 0.0, 1.0))
     solid = Solid((Part("box", (1, 1, 1), (0, 0, 0), red), Part("sphere", (0.5,), (0, 0, 1), blue, carve=True)))
-    points = np.float32([[0, 0, 0.75], [0, 0, 0.45], [0.99, 0, 0]])
+    points = np.array([[0, 0, 0.75], [0, 0, 0.45], [0.99, 0, 0]], np.float32)
     assert (np.sign(solid.distance(points)) == [1, -1, -1]).all()
     np.testing.assert_allclose(solid.albedo(points[1:]), [[0, 0, 1], [1, 0, 0]])
 
 
 def test_mirrored_parts_stand_on_both_sides():
     solid = Solid((Part("sphere", (0.2,), (0.5, 0.3, 0), Paint((1, 1, 1)), mirror="xy"),))
-    points = np.float32([[x, y, 0] for x in (-0.5, 0.5) for y in (-0.3, 0.3)])
+    points = np.array([[x, y, 0] for x in (-0.5, 0.5) for y in (-0.3, 0.3)], np.float32)
     np.testing.assert_allclose(solid.distance(points), -0.2, atol=1e-6)

@@ -64,12 +64,12 @@ def test_the_ball_of_extent_holds_the_solid_and_its_middle_is_inside(shape: Shap
     inside = p[distance_to(shape, p, SIZES[shape]) < 0.0]
     assert len(inside) > 100
     assert np.linalg.norm(inside, axis=1).max() <= extent_of(shape, SIZES[shape]) + 1e-6
-    middle = np.zeros((1, 3), np.float32) + np.float32([0.5 if shape == "torus" else 0.0, 0, 0])
+    middle = np.zeros((1, 3), np.float32) + np.array([0.5 if shape == "torus" else 0.0, 0, 0], np.float32)
     assert distance_to(shape, middle, SIZES[shape])[0] < -0.1
 
 
 def test_known_values_on_the_axes():
-    p = np.float32([[0, 0, 1.0], [1.0, 0, 0]])
+    p = np.array([[0, 0, 1.0], [1.0, 0, 0]], np.float32)
     np.testing.assert_allclose(distance_to("box", p, (0.3, 0.5, 0.2, 0.05)), [0.8, 0.7], atol=1e-6)
     np.testing.assert_allclose(distance_to("cylinder", p, (0.4, 0.3, 0.05)), [0.7, 0.6], atol=1e-6)
     np.testing.assert_allclose(distance_to("torus", p, (0.5, 0.15)), [np.hypot(0.5, 1) - 0.15, 0.35], atol=1e-6)
