@@ -43,7 +43,8 @@ from h3d.models.datasets.poses import OPENGL_TO_OPENCV
 from h3d.models.gaussians import Gaussians
 from h3d.models.meshes.library import open3d
 from h3d.models.training import Step
-from h3d.models.training.gaussians import GaussiansState, GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians import GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians_state import GaussiansState
 from h3d.models.training.loop import steps
 from h3d.models.training.pinhole_photos import PinholePhoto
 from h3d.renderers.gaussians import RasterOptions, rasterize_gaussians

@@ -17,7 +17,8 @@ import torch
 from h3d.models import losses
 from h3d.models.datasets import PosedImage, PosedImages
 from h3d.models.trained_gaussians import BETA2, TrainedGaussians
-from h3d.models.training.gaussians import GaussiansState, GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians import GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians_state import GaussiansState
 from h3d.models.training.pinhole_photos import PinholePhoto
 from h3d.renderers import RasterOptions, SplatScene, rasterize_scenes
 from h3d.renderers.adam import BETA1, EPSILON

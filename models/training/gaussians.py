@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +24,6 @@ from h3d.models.density import DENSITY, Change, DefaultStrategy, Strategy
 from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
-from h3d.models.selection import Rows, Selection
-from h3d.models.similarity import IDENTITY, Similarity
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
@@ -33,8 +31,8 @@ from h3d.renderers.image_loss import image_loss
 
 from . import Step
 from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
-from .edits import Delete, Place, Restore, RowEdit
 from .gaussians_config import GaussiansTraining, strategy_of
+from .gaussians_state import GaussiansState
 from .hash_grid import Background
 from .live import Live
 from .loop import Advance, Trainer, steps
@@ -45,20 +43,6 @@ from .soundness import INTERVAL, drop_bad_rows, wild_gradients
 FORMAT = "h3d gaussians training 1"
 MCMC_OPACITY, MCMC_SCALE = 0.5, 0.1
 """What MCMC starts with: opaque and small, in shares of the usual width."""
-
-
-@dataclass(eq=False)
-class GaussiansState:
-    """All that changes during a run."""
-
-    rows: TrainedGaussians
-    config: GaussiansTraining  # as it is now
-    generator: torch.Generator
-    order: torch.Tensor  # [photos left of this round] int64
-    fit: PhotoFit
-    step: int = 0
-    seconds: float = 0.0
-    frame: Similarity = IDENTITY  # where the world of the photos, in which rows are learnt, lies as they are shown
 
 
 def train(dataset: PosedImages, config: GaussiansTraining, *, resume: Path | None = None) -> Iterator[Step[Gaussians]]:
@@ -121,8 +105,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
 
     def live(self, state: GaussiansState) -> Live:
         """Most of the config may change at any step, and rows may be edited."""
-        change, facts, edit = (partial(what, state) for what in (self.change, self.facts, self.edit))
-        return Live(partial(_knobs, state), change, facts, edit)
+        return Live(partial(_knobs, state), partial(self.change, state), partial(self.facts, state), state.edit)
 
     def change(self, state: GaussiansState, name: str, value: Setting) -> None:
         """Turn one of the knobs; see `Live`."""
@@ -138,7 +121,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         """What is learnt from, and how far colours depend on the direction by now."""
         width, height = self.photos[0].size
         photos = f"{len(self.photos)} of {width} x {height} pixels"
-        return {"photos": photos, "SH degree": str(_sh_degree(state))} | state.fit.facts
+        return {"photos": photos, "SH degree": str(state.sh_degree)} | state.fit.facts
 
     def advance(self, state: GaussiansState) -> Advance:
         """One step in place."""
@@ -218,7 +201,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         options = RasterOptions(
             background=(red, green, blue),
             antialiased=state.config.antialiased,
-            sh_degree=_sh_degree(state),
+            sh_degree=state.sh_degree,
             depth=False,
             backend="cpu",
         )
@@ -269,42 +252,13 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         )
 
     def snapshot(self, state: GaussiansState) -> Gaussians:
-        """The live rows, copied, where they were placed; of harmonics only those that are learnt."""
-        remark = f"trained on {self.dataset.name}, {state.step} steps"
-        rows, frame = state.rows.gaussians(antialiased=state.config.antialiased, remark=remark), state.frame
-        rows = replace(rows, sh=rows.sh[:, : (state.config.sh_degree + 1) ** 2].contiguous())
-        if frame == IDENTITY:
-            return rows
-        return rows.transformed(np.array(frame.wxyz), np.array(frame.position), frame.scale)
-
-    def edit(self, state: GaussiansState, edit: RowEdit) -> RowEdit:
-        """Edits the rows by hand between two steps; returns what takes it back. See `edits`.
-
-        Raises:
-            ValueError: no row would be left.
-        """
-        match edit:
-            case Delete(selection):
-                shown = self.snapshot(state)
-                chosen = selection.mask(shown)
-                if len(shown) > 0 and bool(chosen.all()):
-                    raise ValueError(f"delete: all {len(shown):,} Gaussians are meant; leave some to learn from")
-                return Restore(Rows.of(state.rows.mark_deleted(shown.ids[chosen], True)))
-            case Restore(rows):
-                back = Rows.of(state.rows.mark_deleted(rows.array, False))
-                return Delete(Selection().then("add", back))
-            case Place(frame):
-                before, state.frame = state.frame, frame
-                return Place(before)
+        """See `GaussiansState.gaussians`."""
+        return state.gaussians(f"trained on {self.dataset.name}, {state.step} steps")
 
     def save(self, path: Path, state: GaussiansState) -> None:
         """Writes all of the state, whole or not at all."""
-        tensors = state.rows.tensors("rows")
-        tensors |= {"generator": state.generator.get_state(), "order": state.order.to(torch.int64)}
-        frame = (*state.frame.wxyz, *state.frame.position, state.frame.scale)
-        tensors["frame"] = torch.tensor(frame, dtype=torch.float64)
         at = Reached(state.step, state.seconds)
-        save_checkpoint(path, FORMAT, self.config, at, tensors | state.fit.tensors(), now=asdict(state.config))
+        save_checkpoint(path, FORMAT, self.config, at, state.tensors(), now=asdict(state.config))
 
     def load(self, path: Path) -> GaussiansState:
         """The state that `save` wrote. Raises: FormatError where it is damaged, or of another run."""
@@ -312,15 +266,8 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         # Checkpoints from before knobs could be turned do not say how they stand.
         now = config_in(path, header, "now", GaussiansTraining) if "now" in header else self.config
         try:
-            generator = torch.Generator()
-            generator.set_state(tensors["generator"])
-            rows = TrainedGaussians.from_tensors("rows", tensors)
-            frame = IDENTITY
-            if "frame" in tensors:  # Runs of before rows could be placed have none.
-                w, x, y, z, a, b, c, scale = tensors["frame"].tolist()
-                frame = Similarity((w, x, y, z), (a, b, c), scale)
-            order, fit = tensors["order"].clone(), self._fit(now, tensors)
-            return GaussiansState(rows, now, generator, order, fit, header["step"], header["seconds"], frame)
+            at = Reached(header["step"], header["seconds"])
+            return GaussiansState.from_tensors(tensors, now, self._fit(now, tensors), at)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 
@@ -330,10 +277,6 @@ def _knobs(state: GaussiansState) -> dict[str, Knob]:
     mcmc = state.config.strategy == "mcmc"
     idle = ("default.",) if mcmc else ("mcmc.", "opacity_pull", "scale_pull")
     return {name: knob for name, knob in knobs_of(state.config).items() if not name.startswith(idle)}
-
-
-def _sh_degree(state: GaussiansState) -> int:
-    return min(state.step // state.config.sh_interval, state.config.sh_degree)
 
 
 def _background(background: Background, generator: torch.Generator) -> torch.Tensor:  # [3]

@@ -19,7 +19,8 @@ from h3d.models.gaussians import ROW_FIELDS, Gaussians
 from h3d.models.selection import All, Rows, Selection, Sphere
 from h3d.models.similarity import IDENTITY, Similarity
 from h3d.models.training.edits import Delete, Place, Restore, RowEdit, edit_from_json, edit_to_json
-from h3d.models.training.gaussians import GaussiansState, GaussiansTrainer, GaussiansTraining, train
+from h3d.models.training.gaussians import GaussiansTrainer, GaussiansTraining, train
+from h3d.models.training.gaussians_state import GaussiansState
 from h3d.models.training.gaussians_task import GaussiansTask
 from h3d.models.training.live import FIXED, replay_edit
 from h3d.models.training.pinhole_photos import pinhole_photos
@@ -53,7 +54,7 @@ def assert_same(a: Gaussians, b: Gaussians) -> None:
 def test_undo_brings_rows_and_moments_back_after_a_thousand_steps_with_refinement(ball: PosedImages, strategy: str):
     trainer, state = trainer_of(ball, strategy=strategy)
     advance(trainer, state, 120)
-    back = trainer.edit(state, Delete(HALF))
+    back = state.edit(Delete(HALF))
     assert isinstance(back, Restore) and 50 < back.rows.count < 350
     places = state.rows.find(back.rows.array)
     before = {name: group.keep(places) for name, group in state.rows.groups.items()}
@@ -61,7 +62,7 @@ def test_undo_brings_rows_and_moments_back_after_a_thousand_steps_with_refinemen
     advance(trainer, state, 1000)
     assert state.rows.next_id > first_born + 50, "nothing was refined"
     assert not bool(torch.isin(trainer.snapshot(state).ids, back.rows.array).any())
-    assert isinstance(trainer.edit(state, back), Delete)
+    assert isinstance(state.edit(back), Delete)
     assert bool(torch.isin(back.rows.array, trainer.snapshot(state).ids).all())
     places = state.rows.find(back.rows.array)
     for name, group in state.rows.groups.items():
@@ -74,7 +75,7 @@ def test_deleted_rows_are_as_if_they_were_not_there(ball: PosedImages):
         trainer, state = trainer_of(ball, strategy=strategy)
         other = trainer.start()
         other.rows.keep(~HALF.mask(trainer.snapshot(other)))
-        trainer.edit(state, Delete(HALF))
+        state.edit(Delete(HALF))
         results = [trainer.advance(one) for one in (state, other)]
         assert results[0].loss == pytest.approx(results[1].loss, rel=1e-6)
         assert results[0].samples == results[1].samples, "rows without a gradient are not counted"
@@ -96,24 +97,24 @@ def test_a_crop_takes_what_was_born_since_the_person_looked_and_ids_take_themsel
     later = trainer.snapshot(state)
     born = ~torch.isin(later.ids, seen.ids) & HALF.mask(later)
     assert int(born.sum()) > 0, "nothing was born there: the test says nothing"
-    by_ids = trainer.edit(state, Delete(Selection().then("add", chosen)))
+    by_ids = state.edit(Delete(Selection().then("add", chosen)))
     assert bool(HALF.mask(trainer.snapshot(state)).any()), "ids leave what was born"
-    trainer.edit(state, by_ids)
-    trainer.edit(state, Delete(HALF))
+    state.edit(by_ids)
+    state.edit(Delete(HALF))
     assert not bool(HALF.mask(trainer.snapshot(state)).any())
     with pytest.raises(ValueError, match="Gaussians are meant; leave some to learn from"):
-        trainer.edit(state, Delete(Selection().then("add", All())))
+        state.edit(Delete(Selection().then("add", All())))
 
 
 def test_an_undo_restores_what_its_edit_deleted_and_no_more(ball: PosedImages):
     trainer, state = trainer_of(ball)
-    first = trainer.edit(state, Delete(Selection().then("add", Rows(((0, 9),)))))
-    second = trainer.edit(state, Delete(Selection().then("add", Rows(((5, 19),)))))
+    first = state.edit(Delete(Selection().then("add", Rows(((0, 9),)))))
+    second = state.edit(Delete(Selection().then("add", Rows(((5, 19),)))))
     assert isinstance(second, Restore) and second.rows.ids == ((10, 19),)
-    redo = trainer.edit(state, second)
+    redo = state.edit(second)
     assert sorted(set(range(400)) - set(trainer.snapshot(state).ids.tolist())) == list(range(10))
-    trainer.edit(state, redo)
-    trainer.edit(state, first)
+    state.edit(redo)
+    state.edit(first)
     assert sorted(set(range(400)) - set(trainer.snapshot(state).ids.tolist())) == list(range(10, 20))
 
 
@@ -122,7 +123,7 @@ def test_placing_moves_what_is_shown_and_the_training_goes_on_bit_for_bit(ball: 
     task = GaussiansTask(ball, SMALL)
     advance(trainer, state, 150)
     advance(trainer, other, 150)
-    back = trainer.edit(state, Place(PLACE))
+    back = state.edit(Place(PLACE))
     assert back == Place(IDENTITY)
     advance(trainer, state, 20)
     advance(trainer, other, 20)
@@ -137,10 +138,10 @@ def test_placing_moves_what_is_shown_and_the_training_goes_on_bit_for_bit(ball: 
     one = [task.judge_photo(rows, ball.test[0]).psnr for rows in (here, there)]
     assert one[0] == pytest.approx(one[1], abs=1e-3)
     # A crop is meant where rows are shown.
-    trainer.edit(state, Delete(HALF.moved(PLACE)))
-    trainer.edit(other, Delete(HALF))
+    state.edit(Delete(HALF.moved(PLACE)))
+    other.edit(Delete(HALF))
     assert torch.equal(state.rows.deleted, other.rows.deleted)
-    assert trainer.edit(state, back) == Place(PLACE)
+    assert state.edit(back) == Place(PLACE)
     assert_same(trainer.snapshot(state), trainer.snapshot(other))
 
 

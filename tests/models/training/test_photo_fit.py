@@ -17,7 +17,8 @@ from h3d.models import datasets
 from h3d.models.datasets import PosedImages
 from h3d.models.training.camera_refinement import corrected_viewmat
 from h3d.models.training.exposure import Exposure, exposed
-from h3d.models.training.gaussians import GaussiansState, GaussiansTrainer, GaussiansTraining, train
+from h3d.models.training.gaussians import GaussiansTrainer, GaussiansTraining, train
+from h3d.models.training.gaussians_state import GaussiansState
 from h3d.models.training.gaussians_task import GaussiansTask
 from h3d.models.training.photo_fit import CAMERAS, EXPOSURE, PhotoFit
 from h3d.models.training.pinhole_photos import PinholePhoto, pinhole_photos

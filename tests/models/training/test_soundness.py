@@ -18,7 +18,8 @@ from h3d.models.datasets import PosedImages
 from h3d.models.gaussians import Gaussians
 from h3d.models.trained_gaussians import TrainedGaussians
 from h3d.models.training import Step
-from h3d.models.training.gaussians import GaussiansState, GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians import GaussiansTrainer, GaussiansTraining
+from h3d.models.training.gaussians_state import GaussiansState
 from h3d.models.training.loop import MOST_PROBLEMS, steps
 from h3d.models.training.pinhole_photos import PinholePhoto, pinhole_photos
 from h3d.models.training.soundness import INTERVAL, drop_bad_rows
