@@ -187,7 +187,7 @@ def test_knobs_are_turned_in_one_tab_and_seen_in_another_without_answering(splat
     means = next(c for c in splatted.tab.page.controls.values() if c.label == "0.00016 Means rate")
     splatted.tab.set_gui(means.label, [-4.5])
     splatted.until(lambda: splatted.status.settings["means_rate"] == 3.16e-5, "the learning rate was not turned")
-    splatted.until(lambda: splatted.tab.control("3.16e-05 Means rate").value == (-4.5,), "its label says another")
+    splatted.until(lambda: splatted.tab.control("3.16e-05 Means rate").value == [-4.5], "its label says another")
     splatted.tab.set_gui(f"{place}/Density/Reset every", 0)
     splatted.until(lambda: "reset_every 0: must be 1 to 100,000" in splatted.status.problem, "it was not refused")
     splatted.until(lambda: splatted.tab.gui_value(f"{place}/Density/Reset every") == 3000, "it shows what was refused")
