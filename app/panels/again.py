@@ -34,10 +34,7 @@ class AgainPart:
             gui.add_html(note(CHANGE))
 
     def follow(self, run: int | None) -> None:
-        """Offer the settings of this run.
-
-        Handles are made where presses are answered, so that none meets half of them.
-        """
+        """Offer the settings of this run. Handles are made where presses are answered: none meets half of them."""
         if run != self.run:
             self.run = run
             self.session.hands.do(self._offer, run)
