@@ -34,7 +34,7 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> PosedImages:
 
 @pytest.fixture(scope="module")
 def misplaced(ball: PosedImages) -> PosedImages:
-    return misplaced_cameras(ball)
+    return misplaced_cameras(ball, turn_degrees=1.5, move=0.05)
 
 
 def pixels_off(right: PosedImages, wrong: PosedImages, cameras: CameraRefinement | None) -> float:
@@ -75,7 +75,7 @@ def test_poses_and_pictures_become_better(ball: PosedImages, misplaced: PosedIma
     moved, cameras = psnr(FieldTrainer(misplaced, REFINED, photos), STEPS)
     assert none is None and cameras is not None
     before, after = pixels_off(ball, misplaced, None), pixels_off(ball, misplaced, cameras)
-    # Measured: 0.88 and 0.40 pixels, 18.2 and 21.1 dB.
+    # Measured: 1.20 and 0.52 pixels, 17.9 and 19.9 dB.
     assert before > 0.8 and after < 0.6 * before
     assert moved > fixed + 1.5
 
