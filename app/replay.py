@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from h3d.models.density import DENSITY
 from h3d.models.training import Step
 from h3d.models.training.checkpoints import progress_of
 from h3d.models.training.edits import EVENT
@@ -30,7 +31,7 @@ def _edit(step: Step[Any], details: Mapping[str, Any]) -> None:
 
 DEEDS: dict[str, Callable[[Step[Any], Mapping[str, Any]], object]] = {"change": _change, EVENT: _edit}
 """How to do again what a person does to a run between two steps, by the names of events; a new one is a row here."""
-NOTES = frozenset({"start", "resume", "end", "running", "paused", "stopped", "kept", "density"})
+NOTES = frozenset({"start", "resume", "end", "running", "paused", "stopped", "kept", "problem", DENSITY})
 """Events that tell what happened and change nothing."""
 
 

@@ -18,6 +18,8 @@ from h3d.app.recorder import Recorder
 from h3d.app.run_folder import RunFolder
 from h3d.app.train_verb import TrainConfig, train
 from h3d.models.formats.tensors import read_header, read_safetensors
+from h3d.models.selection import Rows, Selection
+from h3d.models.training.edits import EVENT, Delete, Restore, edit_to_json
 from h3d.models.training.tasks import open_task
 
 Turns = Mapping[int, Mapping[str, Any]]
@@ -104,6 +106,29 @@ def test_a_run_whose_knobs_were_turned_is_done_again_bit_for_bit(
     log.write_text(log.read_text().replace('"step": 3, "event": "change"', '"step": 4, "event": "change"'))
     train(TrainConfig(ball, tmp_path / "late", replay=run))
     assert (tmp_path / "late" / asset).read_bytes() != (run / asset).read_bytes(), "a step later is another run"
+
+
+def test_rows_deleted_by_hand_and_problems_on_the_way_are_in_the_log_and_the_run_is_done_again(
+    ball: Path, tmp_path: Path
+):
+    run, again, still = tmp_path / "run", tmp_path / "again", tmp_path / "still"
+    task = open_task(ball, "gaussians", {"initial_points": 300})
+    written = Recorder(RunFolder(run), task)
+    written.begin(ball)
+    for step in task.train():
+        written.record(replace(step, problem="a photo was odd") if step.step == 5 else step)
+        if step.step == 7:
+            gone = Delete(Selection().then("add", Rows(((10, 59),))))
+            assert step.live.edit(gone) == Restore(Rows(((10, 59),)))
+            written.did(step, EVENT, **edit_to_json(gone))
+        if step.step == 20:
+            written.save(step)
+            written.leave(step.snapshot())
+            break
+    train(TrainConfig(ball, again, replay=run))
+    assert_alike(run, again, "gaussians.ply")
+    by_hand(ball, still, "gaussians", {"initial_points": 300}, {}, 20)
+    assert (still / "gaussians.ply").read_bytes() != (run / "gaussians.ply").read_bytes(), "what was deleted is missing"
 
 
 def test_what_a_strategy_did_is_an_event_and_the_count_is_in_the_metrics(
