@@ -70,7 +70,8 @@ class TrainConfig:
     exposure: bool | None = None
     """Learn an affine map of colours for each photo, for exposures that differ (Gaussians)."""
     backend: Literal["auto", "cpu", "cuda"] | None = None
-    """Where a radiance field is trained, the CPU if not given; cuda needs torch with CUDA and Triton."""
+    """Where a radiance field or Gaussians are trained, the CPU if not given; cuda needs torch with CUDA, and Triton
+    for fields."""
     strategy: Literal["default", "mcmc"] | None = None
     """How Gaussians are added and removed: as 3DGS does (default), or as MCMC does."""
     cap: int | None = None

@@ -240,7 +240,7 @@ def add_noise(state: TrainedGaussians, amount: float, generator: torch.Generator
     faintness = torch.where(state.live, amount * faintness, 0.0)
     noise = _normal(state.means, generator)
     # The covariance times the noise: into the Gaussian's own axes, stretched twice, and back.
-    inward = state.quats * state.quats.new_tensor([1.0, -1.0, -1.0, -1.0])
+    inward = state.quats * torch.tensor([1.0, -1.0, -1.0, -1.0], device=state.quats.device)
     moves = _turned(state.quats, state.scales.square() * _turned(inward, noise))
     state.means.add_(moves * faintness[:, None])
 

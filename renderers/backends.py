@@ -82,6 +82,17 @@ def field_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def gaussians_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Where to put Gaussians that are to be learnt by `wanted`.
+
+    Raises:
+        RuntimeError: it does not work here; the sentence says why.
+    """
+    import torch
+
+    return torch.device("cpu") if choose(wanted) == "cpu" else torch.device("cuda", torch.cuda.current_device())
+
+
 @cache
 def why_no_fields_on_cuda() -> str:
     """One line that says why no field can be worked on by a GPU here, "" where one can. gsplat has no part in it."""

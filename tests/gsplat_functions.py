@@ -1,4 +1,7 @@
-"""gsplat's rasteriser from its own torch functions, which run without a GPU: projection, harmonics, plain blending."""
+"""gsplat's rasteriser from its own torch functions, which run without a GPU: projection, harmonics, plain blending.
+
+They work on the CPU; what they are given, and what they give, may lie elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ def rasterization(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
     """As `gsplat.rasterization` is called by ours: channels and, with RGB+ED, expected depth; alpha; what it learnt."""
     assert not packed and render_mode in ("RGB", "RGB+ED")
+    device, given = means.device, (means, quats, scales, opacities, colors, viewmats, Ks)
+    means, quats, scales, opacities, colors, viewmats, Ks = (array.cpu() for array in given)
     covars, _ = _quat_scale_to_covar_preci(quats, scales, compute_preci=False)
     assert covars is not None
     radii, means2d, depths, conics, compensations = _fully_fused_projection(
@@ -43,32 +48,37 @@ def rasterization(
         far_plane=far_plane,
         calc_compensations=rasterize_mode == "antialiased",
     )
+    means2d = means2d.to(device)
     pictures, alphas = [], []
     for camera in range(len(viewmats)):
         faded = opacities if compensations is None else opacities * compensations[camera]
         channels = torch.cat([colors[camera], depths[camera, :, None]], dim=1)
         drawn = (radii[camera] > 0).all(dim=-1)
         # A copy for every pixel, so that absolute values of what flows back can be summed.
-        places = means2d[camera].expand(height, width, -1, -1)
+        places = means2d[camera].cpu().expand(height, width, -1, -1)
         if absgrad and means2d.requires_grad:
             _sum_absolutes(places, means2d, camera)
         picture, alpha = blended(places, conics[camera], channels, faded, depths[camera], drawn)
         mean_depth = picture[..., -1:] / alpha[..., None].clamp_min(1e-10)
         pictures.append(torch.cat([picture[..., :-1], mean_depth], dim=-1)[..., : None if "D" in render_mode else -1])
         alphas.append(alpha[..., None])
-    return torch.stack(pictures), torch.stack(alphas), {"means2d": means2d, "radii": radii}
+    return (
+        torch.stack(pictures).to(device),
+        torch.stack(alphas).to(device),
+        {"means2d": means2d, "radii": radii.to(device)},
+    )
 
 
 def spherical_harmonics(degree: int, directions: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     """As `gsplat.spherical_harmonics`."""
-    return _spherical_harmonics(degree, directions, coefficients)
+    return _spherical_harmonics(degree, directions.cpu(), coefficients.cpu()).to(directions.device)
 
 
 def _sum_absolutes(places: torch.Tensor, means2d: Any, camera: int) -> None:
     def keep(gradient: torch.Tensor) -> None:
         if not hasattr(means2d, "absgrad"):
             means2d.absgrad = torch.zeros_like(means2d)
-        means2d.absgrad[camera] = gradient.abs().sum((0, 1))
+        means2d.absgrad[camera] = gradient.abs().sum((0, 1)).to(means2d.device)
 
     places.register_hook(keep)
 

@@ -25,6 +25,7 @@ from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
+from h3d.renderers import backends
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions
 from h3d.renderers.image_loss import image_loss
@@ -65,10 +66,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
     def __init__(self, dataset: PosedImages, config: GaussiansTraining, photos: tuple[PinholePhoto, ...]) -> None:
         self.dataset, self.config, self.photos = dataset, config, photos
         self.extent = scene_extent(dataset)
+        self.device = backends.gaussians_device(config.backend)
 
     def read_photos(self, config: GaussiansTraining) -> None:
         """Learn from photos of that size. Raises: DatasetError, or ValueError where they would not fit the memory."""
-        self.photos = pinhole_photos(self.dataset, self.dataset.train, auto_downscale(self.dataset, config.downscale))
+        photos = pinhole_photos(self.dataset, self.dataset.train, auto_downscale(self.dataset, config.downscale))
+        self.photos = tuple(photo.to(self.device) for photo in photos)
 
     def start(self) -> GaussiansState:
         """The rows before the first step: at the data set's points, else at random ones in its cube."""
@@ -80,7 +83,8 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         if mcmc:
             rows = replace(rows, log_scales=rows.log_scales + math.log(MCMC_SCALE))
         order = torch.zeros(0, dtype=torch.int64)
-        return GaussiansState(TrainedGaussians.of(rows), self.config, generator, order, self._fit(self.config))
+        learnt = TrainedGaussians.of(rows).to(self.device)
+        return GaussiansState(learnt, self.config, generator, order, self._fit(self.config))
 
     def _fit(self, config: GaussiansTraining, tensors: Mapping[str, torch.Tensor] | None = None) -> PhotoFit:
         """Before the first step, or as `tensors` of a checkpoint have it."""
@@ -128,7 +132,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         index = self._next_photo(state)
         photo = self.photos[index]
         view = state.fit.view(index, photo.viewmat)
-        background = _background(state.config.background, state.generator)
+        background = _background(state.config.background, state.generator).to(self.device)
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
         seen = self._seen(state, leaves, view.viewmat, photo, background)
         rendered = view.exposed(seen.pictures.rgb[0], seen.pictures.alpha[0], background)
@@ -197,13 +201,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         sh = leaves["sh"].view(len(state.rows), -1, 3)
         # Rows that were deleted by hand are not there.
         opacities = leaves["logit_opacities"][:, 0].sigmoid() * state.rows.live
-        red, green, blue = (float(channel) for channel in background)
+        red, green, blue = background.cpu().tolist()
         options = RasterOptions(
             background=(red, green, blue),
             antialiased=state.config.antialiased,
             sh_degree=state.sh_degree,
             depth=False,
-            backend="cpu",
         )
         return rasterize_for_training(
             leaves["means"],
@@ -267,7 +270,9 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         now = config_in(path, header, "now", GaussiansTraining) if "now" in header else self.config
         try:
             at = Reached(header["step"], header["seconds"])
-            return GaussiansState.from_tensors(tensors, now, self._fit(now, tensors), at)
+            state = GaussiansState.from_tensors(tensors, now, self._fit(now, tensors), at)
+            state.rows = state.rows.to(self.device)
+            return state
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 

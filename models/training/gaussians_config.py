@@ -64,6 +64,9 @@ class GaussiansTraining:
     exposure: Annotated[bool, Turn(PHOTOS)] = False
     """Whether an affine map of colours is learnt for each photo, for exposures that differ; judged ones get none."""
 
+    backend: Literal["auto", "cpu", "cuda"] = "cpu"
+    """What learns; auto = a CUDA GPU where gsplat works on one. The same seed gives the same bits on the cpu only."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.sh_degree <= 3:
             raise ValueError(f"sh_degree {self.sh_degree}: must be 0 to 3")

@@ -38,7 +38,7 @@ class GaussiansState:
 
     def gaussians(self, remark: str = "") -> Gaussians:
         """The live rows, copied, where they were placed; of harmonics only those that are learnt."""
-        rows = self.rows.gaussians(antialiased=self.config.antialiased, remark=remark)
+        rows = self.rows.gaussians(antialiased=self.config.antialiased, remark=remark).to(torch.device("cpu"))
         rows = replace(rows, sh=rows.sh[:, : (self.config.sh_degree + 1) ** 2].contiguous())
         if self.frame == IDENTITY:
             return rows
@@ -72,7 +72,8 @@ class GaussiansState:
             "order": self.order.to(torch.int64),
             "frame": torch.tensor(frame, dtype=torch.float64),
         }
-        return self.rows.tensors("rows") | own | self.fit.tensors()
+        rows = {name: array.cpu() for name, array in self.rows.tensors("rows").items()}
+        return rows | own | self.fit.tensors()
 
     @staticmethod
     def from_tensors(

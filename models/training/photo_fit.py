@@ -29,7 +29,7 @@ class PhotoView:
 
     def exposed(self, rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
         """The picture [H, W, 3] with the photo's exposure; `alpha` is [H, W], `background` [3]."""
-        return rgb if self.deviation is None else exposed(rgb, alpha, background, self.deviation)
+        return rgb if self.deviation is None else exposed(rgb, alpha, background, self.deviation.to(rgb.device))
 
     @property
     def gradients(self) -> dict[str, torch.Tensor]:  # of each [1, F]
@@ -39,7 +39,7 @@ class PhotoView:
 
 @dataclass(eq=False)
 class PhotoFit:
-    """The state of both. Changed in place."""
+    """The state of both, a few numbers a photo, on the CPU whatever learns the scene. Changed in place."""
 
     places: torch.Tensor  # [P, 3] of the cameras about their middle, in units of `extent`
     extent: float  # of the scene; translations are shares of it

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,13 @@ class PinholePhoto:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return int(self.pixels.shape[1]), int(self.pixels.shape[0])
+
+    def to(self, device: torch.device) -> PinholePhoto:
+        """Its pixels on `device`, itself if they are there; the camera stays on the CPU, where it is checked."""
+        if self.pixels.device == device:
+            return self
+        known = None if self.known is None else self.known.to(device)
+        return replace(self, pixels=self.pixels.to(device), known=known)
 
     def over(self, background: torch.Tensor) -> torch.Tensor:  # [3] -> [H, W, 3]
         """The photo in [0, 1] with its transparent parts on a background."""

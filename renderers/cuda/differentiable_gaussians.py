@@ -80,7 +80,7 @@ def _finite(rows: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     fine = torch.stack([torch.isfinite(array.detach()).flatten(1).all(1) for array in map(_wide, rows.values())]).all(0)
     fine &= (rows["quats"].detach() != 0).any(1)
     clean = {name: torch.where(_like(fine, array), array, 0.0) for name, array in rows.items()}
-    upright = rows["quats"].new_tensor([1.0, 0.0, 0.0, 0.0])
+    upright = torch.tensor([1.0, 0.0, 0.0, 0.0], device=rows["quats"].device)
     return clean | {"quats": torch.where(fine[:, None], rows["quats"], upright)}
 
 
