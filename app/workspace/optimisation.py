@@ -314,6 +314,8 @@ class Optimisation:
         assert run.step is not None
         run.log.append((run.step.step, name, details))
         self._write(run, lambda recorder, step: recorder.did(step, name, **details))
+        if run.state != "running":  # No later step will leave what it has changed.
+            self._write(run, lambda recorder, step: recorder.leave(step.snapshot()))
 
     def _keep(self, run: Run, recorder: RunRecorder) -> None:
         run.recorder = recorder

@@ -58,7 +58,7 @@ def turn(page, name: str, knob: Knob) -> None:
     handle.scroll_into_view_if_needed()
     if knob.choices:
         handle.click()
-        other = {"downscale": "2", "background": "random", "strategy": "mcmc"}[name]
+        other = {"downscale": "2", "background": "black", "strategy": "mcmc"}[name]
         page.get_by_role("option", name=other, exact=True).locator("visible=true").click()
     elif isinstance(knob.value, bool):
         handle.click()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from h3d.models.datasets import Distortion, PosedImage, camera_directions, camera_to_pixels, pixel_grid, rays
@@ -51,8 +51,11 @@ def test_mild_lenses_all_come_back(k1, k2, p1, p2):
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-0.05, 0.1), st.floats(-0.01, 0.02), st.floats(300.0, 900.0))
+@example(-0.03125, -0.0078125, 300.0).via("a lens that folds before the picture's corner")
 def test_fisheyes_all_come_back(k1, k2, focal):
-    assert round_trip_pixels(camera(Distortion("fisheye", k1, k2), focal)) < 1e-3
+    posed = camera(Distortion("fisheye", k1, k2), focal)
+    assume(not folds(posed))
+    assert round_trip_pixels(posed) < 1e-3
 
 
 def test_a_fisheye_sees_beside_and_behind_itself():

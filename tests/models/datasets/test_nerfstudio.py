@@ -118,7 +118,7 @@ def test_a_mask_hides_pixels_from_both_trainers_and_from_the_judge(tmp_path: Pat
     batch = photo_rays(dataset, dataset.train, 1).draw(4000, torch.Generator().manual_seed(0))
     assert not bool((batch.rgb == torch.tensor([1.0, 0.0, 1.0])).all(dim=1).any())
 
-    task = GaussiansTask.open(tmp_path, {"initial_points": 500})
+    task = GaussiansTask.open(tmp_path, {"initial_points": 500, "background": "white"})
     steps = task.train()
     losses = [next(steps).loss for _ in range(60)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
