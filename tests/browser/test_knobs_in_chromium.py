@@ -87,6 +87,7 @@ def in_group(knobs: dict[str, Knob], group: str) -> dict[str, Knob]:
     return {name: knob for name, knob in knobs.items() if knob.group == group}
 
 
+@pytest.mark.slow
 def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: Path):
     data, run = write_posed_ball(tmp_path / "ball", cameras=12, size=32), tmp_path / "ball" / "kept"
     everything = knobs_of(GaussiansTraining(downscale=1))
