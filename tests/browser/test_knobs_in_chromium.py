@@ -46,8 +46,18 @@ def changes(run: Path) -> dict[str, list[tuple[int, Any]]]:
 
 
 def press_folder(page, name: str) -> None:
-    page.get_by_text(name, exact=True).locator("visible=true").first.click()
+    page.get_by_text(name, exact=True).locator("visible=true").last.click()  # A tab above may have the same name.
     page.wait_for_timeout(300)  # It slides open.
+
+
+def resting(page, handle) -> None:
+    """Wait until it stays where it is: folders slide, and slide on when the machine is busy."""
+    before, now = None, handle.bounding_box()
+    deadline = time.monotonic() + PATIENCE
+    while now is None or now != before:
+        assert time.monotonic() < deadline, "it never rests"
+        page.wait_for_timeout(150)
+        before, now = now, handle.bounding_box()
 
 
 def turn(page, name: str, knob: Knob) -> None:
@@ -56,6 +66,7 @@ def turn(page, name: str, knob: Knob) -> None:
     label = page.locator("label").filter(has_text=text).locator("visible=true").first
     handle = page.locator(f'[id="{label.get_attribute("for")}"]').first
     handle.scroll_into_view_if_needed()
+    resting(page, handle)
     if knob.choices:
         handle.click()
         other = {"downscale": "2", "background": "black", "strategy": "mcmc"}[name]
@@ -103,7 +114,7 @@ def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: P
         page.get_by_role("button", name="Record it there").click()
         wait_until(page, (run / "events.jsonl").exists, "the run is not recorded")
         press_folder(page, "Keep the run")
-        for group in ("learning rates", "picture", "density"):
+        for group in ("learning rates", "picture", "photos", "density"):
             press_folder(page, group.capitalize())
             turned = in_group(offered, group)
             turned.pop("strategy", None)  # Last: it brings other knobs.
