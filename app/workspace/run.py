@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from h3d.models.hash3d import CacheView
 from h3d.models.knobs import Knob, Setting
 from h3d.models.training import Judgement, Step, Task
 
@@ -52,6 +53,8 @@ class Run:
         self.problem = ""
         self.knobs: Mapping[str, Knob] = {}
         self.facts: Mapping[str, str] = {}
+        self.meters: dict[str, Curve] = {}
+        self.cache: CacheView | None = None
         self.asked: dict[str, Setting] = {}  # of knobs, not turned yet; written under the optimisation's lock
         self.refused = ""  # why a knob is not where it was last asked to be
         self.log: list[tuple[int, str, Mapping[str, Any]]] = []  # what was changed by hand: after which step, what, how
@@ -85,7 +88,10 @@ class Run:
     def look(self) -> None:
         """Read what the trainer tells between two steps."""
         if self.step is not None:
-            self.knobs, self.facts = self.step.live.knobs(), self.step.live.facts()
+            live = self.step.live
+            self.knobs, self.facts, self.cache = live.knobs(), live.facts(), live.cache()
+            for name, value in live.meters().items():
+                self.meters.setdefault(name, Curve()).add(self.step.step, value)
 
     def status(self) -> RunStatus:
         step = self.step
@@ -114,4 +120,6 @@ class Run:
             knobs=self.knobs,
             asked=dict(self.asked),
             facts=self.facts,
+            meters={name: tuple(curve.points) for name, curve in self.meters.items()},
+            cache=self.cache,
         )

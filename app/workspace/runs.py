@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from h3d.models.hash3d import CacheView
 from h3d.models.knobs import Knob, Setting
 
 RunState = Literal["running", "paused", "stopped", "failed"]
@@ -50,6 +51,8 @@ class RunStatus:
     knobs: Mapping[str, Knob] = field(default_factory=dict)  # settings that may change, as they are now
     asked: Mapping[str, Setting] = field(default_factory=dict)  # of knobs, where they will be at the next step
     facts: Mapping[str, str] = field(default_factory=dict)  # what its trainer tells of it besides, by name
+    meters: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)  # step and value, by name
+    cache: CacheView | None = None  # of the denoiser that it learns from, where there is one
     problem: str = ""  # why it failed, what went wrong in a step, or what cannot be measured or written
 
     @property

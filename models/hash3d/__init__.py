@@ -13,5 +13,18 @@ from .config import Config
 from .ledger import Column
 from .passes import Passes
 from .statistics import Statistics
+from .view import CacheView, Stored, view_of
 
-__all__ = ["ADAPTIVE_GRIDS", "Column", "Config", "Grid", "Hash3D", "Looked", "Passes", "Statistics"]
+__all__ = [
+    "ADAPTIVE_GRIDS",
+    "CacheView",
+    "Column",
+    "Config",
+    "Grid",
+    "Hash3D",
+    "Looked",
+    "Passes",
+    "Statistics",
+    "Stored",
+    "view_of",
+]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from h3d.models.hash3d import CacheView
 from h3d.models.knobs import Knob, Setting
 
 from .edits import RowEdit, edit_from_json
@@ -19,6 +20,10 @@ def _no_rows(edit: RowEdit) -> RowEdit:
     raise ValueError(f"{type(edit).__name__.lower()}: what is trained here has no rows that a hand could edit")
 
 
+def _no_cache() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Live:
     """A run between two steps."""
@@ -28,6 +33,8 @@ class Live:
     """Sets one of the knobs from the next step on. Raises: KeyError where there is none of that name, ValueError
     for a value that it cannot have."""
     facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
+    meters: Callable[[], Mapping[str, float]] = dict  # numbers to plot over the steps, by name
+    cache: Callable[[], CacheView | None] = _no_cache  # of the denoiser that it learns from, where there is one
     edit: Callable[[RowEdit], RowEdit] = _no_rows
     """Edits rows by hand before the next step; returns the edit that takes it back. Raises: ValueError where there
     are no rows, or the edit would leave none."""
