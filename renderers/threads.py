@@ -17,3 +17,16 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def torch_threads() -> Iterator[None]:
+    """Within `one_torch_thread`: large networks of torch's own have as many threads again as the kernels."""
+    from .backends import num_threads  # Not before the kernels are wanted anyway.
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads, num_threads()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from h3d.models.gaussians import Gaussians
-from h3d.models.selection import Rows, Selection
 from h3d.models.similarity import IDENTITY, Similarity
 from h3d.models.trained_gaussians import TrainedGaussians
 
 from .checkpoints import Reached
-from .edits import Delete, Place, Restore, RowEdit
+from .edited_rows import edit_rows, frame_from, frame_tensor, shown
+from .edits import RowEdit
 from .gaussians_config import GaussiansTraining
 from .photo_fit import PhotoFit
 
@@ -38,39 +37,19 @@ class GaussiansState:
 
     def gaussians(self, remark: str = "") -> Gaussians:
         """The live rows, copied, where they were placed; of harmonics only those that are learnt."""
-        rows = self.rows.gaussians(antialiased=self.config.antialiased, remark=remark).to(torch.device("cpu"))
-        rows = replace(rows, sh=rows.sh[:, : (self.config.sh_degree + 1) ** 2].contiguous())
-        if self.frame == IDENTITY:
-            return rows
-        return rows.transformed(np.array(self.frame.wxyz), np.array(self.frame.position), self.frame.scale)
+        config = self.config
+        return shown(self, config.sh_degree, antialiased=config.antialiased, remark=remark)
 
     def edit(self, edit: RowEdit) -> RowEdit:
-        """Edits the rows by hand between two steps; returns what takes it back. See `edits`.
-
-        Raises:
-            ValueError: no row would be left.
-        """
-        match edit:
-            case Delete(selection):
-                shown = self.gaussians()
-                chosen = selection.mask(shown)
-                if len(shown) > 0 and bool(chosen.all()):
-                    raise ValueError(f"delete: all {len(shown):,} Gaussians are meant; leave some to learn from")
-                return Restore(Rows.of(self.rows.mark_deleted(shown.ids[chosen], True)))
-            case Restore(rows):
-                back = Rows.of(self.rows.mark_deleted(rows.array, False))
-                return Delete(Selection().then("add", back))
-            case Place(frame):
-                before, self.frame = self.frame, frame
-                return Place(before)
+        """Edits the rows by hand between two steps. Raises: as `edit_rows`."""
+        return edit_rows(self, self.gaussians(), edit)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All arrays by name; `from_tensors` is the inverse."""
-        frame = (*self.frame.wxyz, *self.frame.position, self.frame.scale)
         own = {
             "generator": self.generator.get_state(),
             "order": self.order.to(torch.int64),
-            "frame": torch.tensor(frame, dtype=torch.float64),
+            "frame": frame_tensor(self.frame),
         }
         rows = {name: array.cpu() for name, array in self.rows.tensors("rows").items()}
         return rows | own | self.fit.tensors()
@@ -88,8 +67,6 @@ class GaussiansState:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
         rows = TrainedGaussians.from_tensors("rows", tensors)
-        frame = IDENTITY
-        if "frame" in tensors:  # Runs of before rows could be placed have none.
-            w, x, y, z, a, b, c, scale = tensors["frame"].tolist()
-            frame = Similarity((w, x, y, z), (a, b, c), scale)
+        # Runs of before rows could be placed have no frame.
+        frame = frame_from(tensors["frame"]) if "frame" in tensors else IDENTITY
         return GaussiansState(rows, config, generator, tensors["order"].clone(), fit, at.step, at.seconds, frame)

@@ -33,11 +33,11 @@ class Live:
     """Sets one of the knobs from the next step on. Raises: KeyError where there is none of that name, ValueError
     for a value that it cannot have."""
     facts: Callable[[], Mapping[str, str]] = dict  # what a person may want to know of how it goes, by name
-    meters: Callable[[], Mapping[str, float]] = dict  # numbers to plot over the steps, by name
-    cache: Callable[[], CacheView | None] = _no_cache  # of the denoiser that it learns from, where there is one
     edit: Callable[[RowEdit], RowEdit] = _no_rows
     """Edits rows by hand before the next step; returns the edit that takes it back. Raises: ValueError where there
     are no rows, or the edit would leave none."""
+    meters: Callable[[], Mapping[str, float]] = dict  # numbers to plot over the steps, by name
+    cache: Callable[[], CacheView | None] = _no_cache  # of the denoiser that it learns from, where there is one
 
 
 def replay_edit(live: Live, details: Mapping[str, Any]) -> None:
