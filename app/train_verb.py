@@ -10,16 +10,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from h3d.models.training import Judgement, Progress, Step, Task
-from h3d.models.training.checkpoints import progress_of
+from h3d.models.training import Judgement, Progress, Task
 from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, models_text, open_task
 
-from .recorder import AUTOSAVE_SECONDS, Recorder
+from .recorder import AUTOSAVE_SECONDS
 from .replay import Recording, read_recording
 from .run_folder import RunFolder
+from .run_to_the_end import Asked, RunToTheEnd
 
-DEFAULT_STEPS = 5000
 SETTINGS = (
     "seed",
     "downscale",
@@ -124,99 +123,10 @@ def train(
                 raise ValueError(f"--backend cuda: {task.model} is learnt on the CPU alone; leave the flag out")
     for sentence in task.remarks:
         log.warning("%s: %s", task.name, sentence)
-    session = _Session(config, task, run, progress or _silent, recording)
-    session.begin()
-    return session.run_to_the_end()
-
-
-class _Session:
-    """One call of `train`: steps until it is enough, judged when it is time."""
-
-    def __init__(
-        self, config: TrainConfig, task: Task[Any], run: RunFolder, progress: Progress, recording: Recording | None
-    ) -> None:
-        self.config, self.task, self.run, self.progress = config, task, run, progress
-        self.recording, self.warned = recording, ""
-        self.recorder = Recorder(run, task, autosave_seconds=config.autosave_seconds)
-        enough = DEFAULT_STEPS if recording is None else recording.end
-        self.steps = config.steps if config.steps is not None or config.minutes is not None else enough
-        self.next_evaluation = 60.0 * (config.evaluate_minutes or float("inf"))
-        self.resume: Path | None = None
-
-    def begin(self) -> None:
-        """Prepares the folder."""
-        if not self.config.resume:
-            replayed = {} if self.recording is None else {"replay": str(self.recording.folder.path.resolve())}
-            self.recorder.begin(self.config.data, steps=self.steps, minutes=self.config.minutes, **replayed)
-            return
-        if self.run.checkpoint.exists():
-            at = progress_of(self.run.checkpoint)
-            if self._reached(at.step, at.seconds):
-                raise ValueError(
-                    f"{self.run.path}: the run is at step {at.step:,}, {at.seconds / 60:.1f} minutes already; "
-                    f"ask for more --steps or --minutes"
-                )
-        self.resume = self.recorder.go_on()
-
-    def run_to_the_end(self) -> Judgement:
-        event = "start" if self.resume is None else "resume"
-        for step in self.task.train(resume=self.resume):
-            if event:
-                self.recorder.event(step.step - 1, event, steps=self.steps, minutes=self.config.minutes)
-                event = ""
-            self._replay(step)
-            if self._reached(step.step, step.seconds):
-                return self._end(step)
-            found = self._judge(step) if step.seconds >= self.next_evaluation else None
-            if self.recorder.record(step, found):
-                self._tell(step, found)
-            self._warn(step)
-        raise AssertionError("a trainer's steps have no end of their own")
-
-    def _replay(self, step: Step[Any]) -> None:
-        """Do what was done to the recorded run after this step."""
-        if self.recording is not None:
-            for deed in self.recording.after(step.step):
-                self.recording.do(deed, step)
-                self.recorder.did(step, deed.name, **deed.details)
-
-    def _end(self, step: Step[Any]) -> Judgement:
-        """Judges, leaves what was learnt, and saves last: a run that is killed here goes on and ends again."""
-        self._warn(step)
-        found = self._judge(step, final=True)
-        self.recorder.record(step, found, autosave=False)
-        self._tell(step, found)
-        self.recorder.event(step.step, "end", seconds=step.seconds, **found.metrics)
-        self.recorder.save(step)
-        self.recorder.finish()
-        return found
-
-    def _tell(self, step: Step[Any], found: Judgement | None) -> None:
-        more = "" if found is None else f", {found.sentence}"
-        self.progress(f"step {step.step:,}, {step.seconds:.0f} s, loss {step.loss:.5g}{more}")
-
-    def _warn(self, step: Step[Any]) -> None:
-        """Says what went wrong in the step, and once what cannot be written."""
-        if step.problem:
-            log.warning("%s", step.problem)
-        problem = self.recorder.problem
-        if problem and problem != self.warned:
-            log.warning("%s", problem)
-        self.warned = problem
-
-    def _reached(self, step: int, seconds: float) -> bool:
-        minutes = self.config.minutes
-        return (self.steps is not None and step >= self.steps) or (minutes is not None and seconds >= 60.0 * minutes)
-
-    def _judge(self, step: Step[Any], *, final: bool = False) -> Judgement:
-        """How good it is by now; the asset and a picture of it are left in the folder."""
-        asset = step.snapshot()
-        every = 60.0 * (self.config.evaluate_minutes or float("inf"))
-        while self.next_evaluation <= step.seconds:
-            self.next_evaluation += every
-        found = self.task.judge(asset, progress=self.progress)
-        self.recorder.leave(asset, found, final=final)
-        return found
+    asked = Asked(config.data, config.steps, config.minutes, config.evaluate_minutes, config.autosave_seconds)
+    session = RunToTheEnd(asked, task, run, progress or _silent, recording)
+    session.begin(resume=config.resume)
+    return session.run()[0]
 
 
 def _check(config: TrainConfig) -> None:

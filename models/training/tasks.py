@@ -1,5 +1,5 @@
-"""Which task a path is: photos to a radiance field, a mesh to a distance field, a picture to an image field,
-a scene of surfaces to its radiance cache.
+"""Which task a path is: photos to a radiance field, a mesh to a distance field, a picture to an image field, one of
+something cut out to 3D, a scene of surfaces to its radiance cache; and words, which have no path.
 
 One table; a new primitive is a row of it and a module beside this one.
 """
@@ -15,10 +15,13 @@ from h3d.models import datasets, meshes, pictures, surface_scene
 
 from . import Progress, Task
 from .cache_task import RadianceCacheTask
+from .distilled_task import DistilledTask
+from .distilled_task import Model as DistilledModel
 from .gaussians_task import GaussiansTask
 from .mesh_task import SignedDistanceTask
 from .photos import PhotosTask
 from .picture_task import ImageTask
+from .references import is_cut_out
 
 Model = Literal["gaussians", "hash_grid", "sdf", "image", "radiance_cache"]
 """Names that --model takes."""
@@ -43,15 +46,28 @@ def _at_once(opens: Callable[[Path, Mapping[str, Any]], Task[Any]]) -> Open:
     return lambda path, settings, progress: opens(path, settings)
 
 
-def _never(path: Path) -> bool:
-    """For what is learnt by name alone: photos without a model mean a radiance field."""
-    del path
-    return False
+def _from_photos_or_one(
+    opens: Callable[[Path, Mapping[str, Any]], Task[Any]], model: DistilledModel
+) -> Callable[[Path, Mapping[str, Any]], Task[Any]]:
+    """Posed photos are fitted; what one picture does not show, a denoiser says."""
+
+    def open_either(path: Path, settings: Mapping[str, Any]) -> Task[Any]:
+        return DistilledTask.open(path, settings, model) if pictures.is_picture(path) else opens(path, settings)
+
+    return open_either
 
 
 KINDS: dict[Model, Kind] = {
-    "gaussians": Kind("3D Gaussians from posed photos", _at_once(GaussiansTask.open), _never),
-    "hash_grid": Kind("a radiance field from posed photos", _at_once(PhotosTask.open), datasets.is_dataset),
+    "gaussians": Kind(
+        "3D Gaussians from posed photos, or from one picture of something cut out",
+        _at_once(_from_photos_or_one(GaussiansTask.open, "gaussians")),
+        is_cut_out,  # Photos without a model mean a field.
+    ),
+    "hash_grid": Kind(
+        "a radiance field from the same",
+        _at_once(_from_photos_or_one(PhotosTask.open, "hash_grid")),
+        datasets.is_dataset,
+    ),
     "sdf": Kind("a signed distance field from a mesh", _at_once(SignedDistanceTask.open), meshes.is_mesh),
     "image": Kind("an image field from a picture", ImageTask.open, pictures.is_picture),
     "radiance_cache": Kind(
@@ -68,6 +84,17 @@ def models_text() -> str:
 def model_for(path: Path) -> Model | None:
     """The model that is meant by a path alone; None where nothing can be learnt from it."""
     return next((model for model, kind in KINDS.items() if kind.fits(path)), None)
+
+
+def open_prompt(settings: Mapping[str, Any], model: Model | None = None) -> DistilledTask:
+    """The task of making 3D of words alone: the `prompt` among settings, fields of `Distillation`.
+
+    Raises:
+        ValueError: the prompt is empty, or the model cannot be made of words.
+    """
+    if model not in (None, "gaussians", "hash_grid"):
+        raise ValueError(f"--model {model}: words become gaussians or a hash_grid")
+    return DistilledTask.open(None, settings, model or "gaussians")
 
 
 def open_task(
