@@ -21,8 +21,11 @@ import tyro
 
 from h3d.models.training.tasks import Model, models_text
 
+from .distill_flags import DistillFlags
 from .export_verb import ExportConfig, export_command
 from .figures.render_verb import RenderConfig, load_camera, render_command
+from .generate_verb import GenerateConfig
+from .generate_verb import generate as generate_run
 from .progress_line import ProgressLine
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
@@ -40,7 +43,9 @@ class ViewOptions:
 
     scenes: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Splat files, fields, data sets of posed photos, meshes, pictures, scenes to path-trace, runs of h3d train;
-    none = the demo scene."""
+    none = the demo scene. A picture of something cut out becomes 3D."""
+    prompt: str | None = None
+    """Words to make 3D of, or that say what the picture shows."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in that have the token."""
     port: int = 8080
@@ -56,6 +61,7 @@ class ViewOptions:
     up: Literal["+x", "-x", "+y", "-y", "+z", "-z"] | None = None
     """Which way is up in the scenes; none = as the photos were taken, else -y."""
     model: Annotated[Model | None, tyro.conf.arg(help=f"{models_text()}; none = what the data is for.")] = None
+    distill: tyro.conf.OmitArgPrefixes[DistillFlags] = DistillFlags()
     pause: bool = False
     """Whether what is learnt from data waits to be started in the browser."""
 
@@ -77,14 +83,14 @@ def view(options: ViewOptions) -> None:
     if options.threads != 0:
         set_num_threads(options.threads)
     backends.choose(options.backend)  # A backend that does not work here is said before anything is read.
-    scenes = options.scenes or (assets.DEMO_SCENE,)
+    scenes = options.scenes or (() if options.prompt is not None else (assets.DEMO_SCENE,))
     folders = AllowedFolders.given(options.scenes or (Path.cwd(),))
     workspace = Workspace(RecentScenes() if options.scenes else None)
     optimisation = Optimisation(workspace)
     with start_guarded_server(host=options.host, port=options.port, token=options.token) as guarded:
         _open_all(workspace, optimisation, scenes, options)
         workspace.recent = RecentScenes()
-        camera = None if options.scenes else load_camera(str(assets.DEMO_CAMERA))
+        camera = None if options.scenes or options.prompt is not None else load_camera(str(assets.DEMO_CAMERA))
         given = options.up is not None
         settings = Settings(backend=options.backend, up=AXES[options.up or "-y"], up_is_given=given, camera=camera)
         viewer = Viewer(guarded.viser, workspace, optimisation, folders, settings)
@@ -177,6 +183,12 @@ def train(config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> None:
     print(f"{config.output}: {judgement.sentence}")
 
 
+def generate(config: tyro.conf.OmitArgPrefixes[GenerateConfig]) -> None:
+    """Make 3D from a picture of something cut out, or from words; Ctrl-C and --resume go on."""
+    judgement = generate_run(config, progress=lambda line: print(line, flush=True))
+    print(f"{config.output}: {judgement.sentence}")
+
+
 def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
     """Write the surface of a field as a mesh, or coloured points on it."""
     with ProgressLine() as line:
@@ -191,6 +203,7 @@ def main() -> None:
     verbs: dict[str, Callable[..., None]] = {
         "render": render,
         "train": train,
+        "generate": generate,
         "export": export,
         "info": info,
         "convert": convert,
@@ -223,14 +236,28 @@ def _has_screen() -> bool:
 
 
 def _open_all(workspace, optimisation, scenes: tuple[Path, ...], options: ViewOptions) -> None:  # noqa: ANN001
-    from .sources import open_source
+    from h3d.models.pictures import is_picture
 
+    from .sources import open_prompt, open_source
+
+    settings = options.distill.settings(field=options.model == "hash_grid", prompt=options.prompt)
+    if len(scenes) == 0 and options.prompt is not None:
+        opened = open_prompt(options.prompt, optimisation, options.model, settings, running=not options.pause)
+        print(f"h3d-view: {opened.sentence}", file=sys.stderr)
     for path in scenes:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder; give a scene, a data set, a mesh or a picture")
         start = time.perf_counter()
         with ProgressLine() as line:
-            opened = open_source(path, workspace, optimisation, options.model, running=not options.pause, progress=line)
+            opened = open_source(
+                path,
+                workspace,
+                optimisation,
+                options.model,
+                settings=settings if is_picture(path) else None,
+                running=not options.pause,
+                progress=line,
+            )
         print(f"h3d-view: {opened.sentence} ({time.perf_counter() - start:.1f} s)", file=sys.stderr)
 
 

@@ -10,10 +10,13 @@ import numpy as np
 
 from h3d.models.datasets import PosedImage, PosedImages
 from h3d.models.path_traced import PathTracedScene
+from h3d.models.procedural import view_camera
 from h3d.models.signed_distance import SignedDistanceField
 from h3d.models.surface_scene import SurfaceScene
 from h3d.models.training import Task
 from h3d.models.training.cache_task import RadianceCacheTask
+from h3d.models.training.distilled import reference_camera
+from h3d.models.training.distilled_task import DistilledTask
 from h3d.renderers.cameras import Camera
 
 from .workspace.scene import Asset, Home
@@ -21,6 +24,8 @@ from .workspace.scene import Asset, Home
 SNAP_DEGREES = 25.0
 MESH_UP = (0.0, 1.0, 0.0)  # as most mesh files have it
 MESH_FRONT = (0.5, 0.3, 0.85)  # from the scene to the eye: they mostly look along +z
+UP = (0.0, 0.0, 1.0)  # of what is made of pictures and words
+VIEW_SIZE = 720
 AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
@@ -29,6 +34,8 @@ def home_of(task: Task[Any]) -> Home | None:
     dataset = getattr(task, "dataset", None)
     if isinstance(dataset, PosedImages):
         return _among_photos(dataset)
+    if isinstance(task, DistilledTask):
+        return _of_a_subject(task)
     if task.model == "sdf":
         return Home(up=MESH_UP, direction=MESH_FRONT)
     if task.model == "image":
@@ -71,6 +78,13 @@ def _among_photos(dataset: PosedImages) -> Home:
     first = dataset.images[(dataset.train or dataset.test)[0]]
     pivot = center_of(dataset)
     return Home(_triple(_levelled(dataset.up)), photo_camera(first, first.width / first.height), _triple(pivot))
+
+
+def _of_a_subject(task: DistilledTask) -> Home:
+    """From where the reference picture was taken; of words, from the front."""
+    reference = task.subject.reference
+    camera = view_camera(0.0, 15.0, 2.0, VIEW_SIZE) if reference is None else reference_camera(reference, VIEW_SIZE)
+    return Home(UP, camera, (0.0, 0.0, 0.0))
 
 
 def _of_scene(scene: SurfaceScene) -> Home:

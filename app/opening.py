@@ -19,7 +19,7 @@ from h3d.models.training.tasks import Model
 
 from .recorder import Recorder
 from .run_folder import RunFolder
-from .sources import open_source
+from .sources import open_prompt, open_source
 from .workspace.folders import AllowedFolders
 from .workspace.optimisation import Optimisation
 from .workspace.scene import Layer
@@ -61,18 +61,20 @@ class Opener:
 
         self._report(work, f"Opening {path.name}", session, expected)
 
+    def words(self, text: str, session: Session, model: Model | None = None) -> None:
+        """Make 3D of a prompt."""
+        self._report(lambda _: open_prompt(text, self.optimisation, model), f"Making {text}", session)
+
     def keep(self, run: int, text: str) -> None:
         """Record a run into a new folder that was typed in the browser, from now on.
 
         Raises:
             PermissionError: it lies outside the allowed folders.
-            ValueError: there is a run already, or the run's data has no path.
+            ValueError: there is a run already.
         """
         data, task = self.optimisation.data(run), self.optimisation.task(run)
         if any(status.kept for status in self.optimisation.statuses() if status.key == run):
             raise ValueError(f"{task.name}: it is recorded already")
-        if data is None:
-            raise ValueError(f"{task.name}: it was not made of a path, so that its folder could not be gone on with")
         recorder = Recorder(RunFolder(self.folders.resolve(text)), task)
         recorder.begin(data)
         self.optimisation.keep(run, recorder)

@@ -42,13 +42,14 @@ class Recorder:
         """What could not be written lately, and why; empty when nothing is owed."""
         return "; ".join(self._problems.values())
 
-    def begin(self, data: Path, **asked: Any) -> None:
-        """A new run; `asked` is what config.json holds besides data, model and training.
+    def begin(self, data: Path | None, **asked: Any) -> None:
+        """A new run; `asked` is what config.json holds besides data (None = words), model and training.
 
         Raises:
             ValueError: the folder holds a run already, or is a file.
         """
-        config = {"data": str(data.resolve()), "model": self.task.model, **asked, "training": asdict(self.task.config)}
+        where = None if data is None else str(data.resolve())
+        config = {"data": where, "model": self.task.model, **asked, "training": asdict(self.task.config)}
         self.folder.begin(config, self.task.metrics)
 
     def go_on(self) -> Path | None:

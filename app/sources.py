@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from h3d.models.gaussians import Gaussians
 from h3d.models.training import Progress
@@ -33,12 +35,14 @@ def open_source(
     optimisation: Optimisation,
     model: Model | None = None,
     *,
+    settings: Mapping[str, Any] | None = None,
     running: bool = True,
     progress: Progress | None = None,
 ) -> Opened:
     """Show a scene file, or learn from data; a `model` says what to learn. A run folder goes on, at first paused.
 
-    `progress` is told how far it is where opening takes a while.
+    `settings` are fields of the task's config, where it has them. `progress` is told how far it is where opening takes
+    a while.
 
     Raises:
         ValueError: it is none of these, or damaged (FormatError and DatasetError are ValueErrors).
@@ -49,7 +53,7 @@ def open_source(
     if model is None and path.is_dir() and folder.config.is_file() and folder.metrics.is_file():
         return _open_run(folder, workspace, optimisation, progress)
     if model is not None or model_for(path) is not None:
-        task = open_task(path, model, progress=progress)
+        task = open_task(path, model, settings, progress=progress)
         key = optimisation.begin(task, home=home_of(task), running=running, data=path)
         if workspace.recent is not None:
             workspace.recent.add(path)
@@ -61,12 +65,26 @@ def open_source(
     return Opened(f"{layer.name}: {kind}{f'; {asset.remark}' if asset.remark else ''}", layer=layer.key)
 
 
+def open_prompt(
+    prompt: str,
+    optimisation: Optimisation,
+    model: Model | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    running: bool = True,
+) -> Opened:
+    """Make 3D of words. Raises: ValueError where they are empty, or the model cannot be made of words."""
+    task = open_task(None, model, {**(settings or {}), "prompt": prompt})
+    key = optimisation.begin(task, home=home_of(task), running=running)
+    return Opened(f"{task.name}: making {task.model} of it", run=key)
+
+
 def _open_run(folder: RunFolder, workspace: Workspace, optimisation: Optimisation, progress: Progress | None) -> Opened:
     """Go on with a run of `h3d train`; without its data or checkpoint, show what it left."""
     stored = folder.reopen()
     try:
-        data = Path(stored["data"])
-        if not (data.exists() and folder.checkpoint.is_file()):
+        data = None if stored["data"] is None else Path(stored["data"])
+        if not ((data is None or data.exists()) and folder.checkpoint.is_file()):
             layer = workspace.open(folder.splats if folder.splats.is_file() else folder.field)
             return Opened(f"{layer.name}: the run's data or checkpoint is gone, it cannot go on", layer=layer.key)
         task = open_task(data, stored["model"], stored["training"], progress=progress)

@@ -63,6 +63,8 @@ class Judgement:
 
     @property
     def sentence(self) -> str:
+        if len(self.metrics) == 0:
+            return f"not judged: {self.subject}"
         texts = [METRIC_TEXTS[name].format(value) for name, value in self.metrics.items()]
         return f"{', '.join(texts)} over {self.subject}"
 

@@ -110,7 +110,7 @@ class DistilledTask:
             pairs = None if quick else _rows(views.rgb, rgb)
             return Judgement(truth.agreement(views, rgb, alpha), f"{len(views.poses)} true views", pairs)
         if self.picture is None:
-            return Judgement({}, "words alone, which nothing true is known of")
+            return Judgement({}, "nothing true is known of words")
         wanted, _ = self._reference(truth.SIZE)
         camera = reference_camera(self.picture.reference, truth.SIZE)
         rgb, _ = truth.seen_by(asset, [camera], cancel=cancel)

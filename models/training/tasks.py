@@ -76,6 +76,10 @@ KINDS: dict[Model, Kind] = {
 }
 
 
+OF_WORDS: dict[Model | None, DistilledModel] = {None: "gaussians", "gaussians": "gaussians", "hash_grid": "hash_grid"}
+"""What words can become, by what --model says."""
+
+
 def models_text() -> str:
     """What --model takes, for help texts."""
     return "; ".join(f"{name} = {kind.learns}" for name, kind in KINDS.items())
@@ -86,32 +90,25 @@ def model_for(path: Path) -> Model | None:
     return next((model for model, kind in KINDS.items() if kind.fits(path)), None)
 
 
-def open_prompt(settings: Mapping[str, Any], model: Model | None = None) -> DistilledTask:
-    """The task of making 3D of words alone: the `prompt` among settings, fields of `Distillation`.
-
-    Raises:
-        ValueError: the prompt is empty, or the model cannot be made of words.
-    """
-    if model not in (None, "gaussians", "hash_grid"):
-        raise ValueError(f"--model {model}: words become gaussians or a hash_grid")
-    return DistilledTask.open(None, settings, model or "gaussians")
-
-
 def open_task(
-    path: Path,
+    path: Path | None,
     model: Model | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
 ) -> Task[Any]:
-    """The task of learning `model` (None: the one that the path means) from `path`.
+    """The task of learning `model` (None: the one that the path means) from `path`, or of words where there is none.
 
     `settings` are fields of the task's config; those that it does not have are left out, so that one set of flags
-    serves all models. `progress` is told how far it is where opening takes a while.
+    serves all models; words are the `prompt` among them. `progress` is told how far it is where opening takes a while.
 
     Raises:
-        ValueError: nothing can be learnt from the path, or it is damaged.
+        ValueError: nothing can be learnt from the path, it is damaged, or neither it nor words are there.
     """
+    if path is None:
+        if model not in OF_WORDS:
+            raise ValueError(f"--model {model}: words become gaussians or a hash_grid")
+        return DistilledTask.open(None, settings or {}, OF_WORDS[model])
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     model = model or model_for(path)
