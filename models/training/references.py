@@ -18,6 +18,7 @@ from h3d.models import pictures
 from h3d.models.diffusion import Reference
 from h3d.models.formats.atomic import replacing
 from h3d.models.formats.errors import DAMAGED, FormatError
+from h3d.models.procedural import make_object, render_views, view_camera
 
 CHUNK = "h3d"
 RADIUS = 2.0
@@ -78,10 +79,21 @@ def read_reference(path: Path, elevation_degrees: float) -> ReferencePicture:
     return ReferencePicture(Reference(values[:3], values[3:], pose), seed)
 
 
-def write_reference(path: Path, rgba: np.ndarray, pose: tuple[float, float, float], seed: int) -> None:
-    """Writes a picture [s, s, 4] uint8, not premultiplied, of the procedural object of a seed."""
+def picture_of_object(seed: int, pose: tuple[float, float, float], size: int = 256) -> ReferencePicture:
+    """What a camera sees of the procedural object of a seed."""
+    seen = render_views(make_object(seed).solid, [view_camera(*pose, size)])
+    rgba = torch.from_numpy(np.concatenate([seen.rgb[0], seen.alpha[0][..., None]], axis=-1)).permute(2, 0, 1)
+    rgb = torch.where(rgba[3:] > 0.0, rgba[:3] / rgba[3:].clamp(min=1e-6), 0.0).clamp(0.0, 1.0)
+    return ReferencePicture(Reference(rgb, rgba[3:], pose), seed)
+
+
+def write_reference(path: Path, picture: ReferencePicture) -> None:
+    """Writes a PNG that says where it was taken from and what it shows; `read_reference` is the inverse."""
+    reference = picture.reference
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(CHUNK, json.dumps({"pose": list(pose), "object": seed}))
+    chunk.add_text(CHUNK, json.dumps({"pose": list(reference.pose), "object": picture.seed}))
+    values = torch.cat([reference.rgb, reference.alpha]).permute(1, 2, 0)
+    rgba = (255.0 * values).round().to(torch.uint8).numpy()
     with replacing(path) as file:
         Image.fromarray(rgba).save(file, format="PNG", pnginfo=chunk, optimize=True)
 
@@ -104,7 +116,8 @@ def _said(path: Path, said: object, elevation: float) -> tuple[tuple[float, floa
     try:
         value = json.loads(str(said))
         azimuth, elevation, radius = (float(number) for number in value["pose"])
-        return (azimuth, elevation, radius), int(value["object"])
+        seed = value["object"]
+        return (azimuth, elevation, radius), None if seed is None else int(seed)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(
             path, f"chunk {CHUNK}", f"it does not say a pose and an object ({error!r})", DAMAGED

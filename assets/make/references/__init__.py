@@ -1,0 +1,1 @@
+"""Makes the reference pictures that are shipped."""
