@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import (
+    distilled_runs,
     encoding,
     encoding_cuda,
     encodings_study,
@@ -68,6 +69,16 @@ WORKLOADS = (
     Workload(("sdf/train/armadillo", "sdf/frame/armadillo"), signed_distance.armadillo),
     Workload(("hash3d/hit_multiply_adds_share",), hash3d.costs),
     Workload(("hash3d/hit_time_share", "hash3d/lookup_share", "hash3d/statistics_ms"), hash3d.times),
+    Workload(
+        (
+            "hash3d/full_pass_share",
+            "hash3d/unet_speedup",
+            "hash3d/run_speedup",
+            "hash3d/psnr_change_db",
+            "hash3d/psnr_over_copying_db",
+        ),
+        distilled_runs.runs,
+    ),
     Workload(("radiance_cache",), radiance_cache.gap),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
