@@ -22,7 +22,8 @@ class DistillFlags:
     preset: Preset = "h3d"
     """Whose schedule: cameras, timesteps, weights and rates."""
     prior: str = ""
-    """A folder of Stable Diffusion or Zero123 weights in diffusers layout; none = the embedded denoiser."""
+    """A folder of Stable Diffusion or Zero123 weights in diffusers layout, or a .safetensors of the embedded denoiser's
+    kind; none = the embedded denoiser."""
     second_prior: str = ""
     """A second one to listen to at the same time, as Magic123 does."""
     elevation: float | None = None

@@ -28,8 +28,7 @@ COLUMNS = (
 
 def compared(rows: Sequence[Row]) -> list[str]:
     """A line a cache: cost, quality, and the difference from the run without one."""
-    head = "| cache | runs | full passes | UNet time | whole run | PSNR, dB | change, dB (95 %) | SSIM | IoU | reprojection |"
-    lines = [head, "|---|" + "---:|" * 9]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|" + "---:|" * (len(COLUMNS) - 1)]
     without = _by_case(rows, OFF)
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = _by_case(rows, name)

@@ -73,9 +73,7 @@ def _features(denoiser: EmbeddedDenoiser, seed: int) -> torch.Tensor:
     for timestep in TIMESTEPS:
         times = torch.full((len(AZIMUTHS),), timestep)
         noisy = denoiser.schedule.add_noise(latents, torch.randn(latents.shape, generator=generator), times)
-        _, feature = capturing(
-            denoiser.unet, lambda noisy=noisy, times=times: run_unet(denoiser.unet, noisy, times, known)
-        )
+        _, feature = capturing(denoiser.unet, partial(run_unet, denoiser.unet, noisy, times, known))
         found.append(functional.normalize(feature.flatten(1), dim=1))
     return torch.stack(found)
 

@@ -74,7 +74,7 @@ class Guidance:
     """One denoiser, and how it is listened to."""
 
     prior: str = "embedded"
-    """The embedded denoiser, or a folder of Stable Diffusion or Zero123 weights; empty = none."""
+    """The embedded denoiser, a .safetensors of its kind, or a folder of Stable Diffusion or Zero123; empty = none."""
     weight: Annotated[float, Turn(GUIDANCE, 0.0, 10.0)] = 1.0
     """Of its gradient."""
     scale: Scale = 2.0

@@ -36,7 +36,7 @@ SHARES = (1 / 3, 2 / 3, 1.0)
 
 @cache
 def load_prior(prior: str) -> Denoiser[Any]:
-    """The embedded denoiser, or that of a folder.
+    """The embedded denoiser, another of its kind in a file, or that of a folder.
 
     Raises:
         ValueError: the folder holds none (WeightsError, FormatError).
@@ -45,6 +45,8 @@ def load_prior(prior: str) -> Denoiser[Any]:
     if prior == EMBEDDED:
         return load_embedded()
     folder = Path(prior)
+    if folder.suffix == ".safetensors":
+        return load_embedded(folder)
     if not folder.is_dir():
         rule = f"--prior {prior}: there is no such folder"
         raise WeightsError(f"{rule}; give a Stable Diffusion or Zero123 folder in diffusers layout, or embedded")
