@@ -18,6 +18,7 @@ from h3d.models.training.tasks import open_task
 
 from .distill_flags import DistillFlags
 from .recorder import AUTOSAVE_SECONDS
+from .replay import Recording, read_recording
 from .run_folder import RunFolder
 from .run_to_the_end import Asked, RunToTheEnd
 
@@ -47,6 +48,8 @@ class GenerateConfig:
     """A checkpoint is written this often."""
     resume: bool = False
     """Go on with the run in the folder; all but --steps stays as it was."""
+    replay: Path | None = None
+    """Folder of a run to do again: begun as it was, changed as it was after the same steps."""
 
 
 def generate(config: GenerateConfig, *, progress: Progress) -> Judgement:
@@ -60,7 +63,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Judgement:
     if config.steps is not None and config.steps < 1:
         raise ValueError(f"--steps {config.steps}: must be 1 or more")
     folder = RunFolder(config.output)
-    task, data = _reopened(folder) if config.resume else _opened(config)
+    task, data, recording = _reopened(folder) if config.resume else _opened(config)
     asked = Asked(
         data,
         config.steps,
@@ -68,30 +71,46 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Judgement:
         autosave_seconds=config.autosave_seconds,
         default_steps=task.config.steps,
     )
-    session = RunToTheEnd(asked, task, folder, progress)
+    session = RunToTheEnd(asked, task, folder, progress, recording)
     session.begin(resume=config.resume)
     found, step = session.run()
     _leave(folder, step.snapshot(), step.live.cache(), progress)
     return found
 
 
-def _opened(config: GenerateConfig) -> tuple[Task[Any], Path | None]:
+Opened = tuple[Task[Any], Path | None, Recording | None]
+"""A task, what it is made of (None = words), and the run that it does again."""
+
+
+def _opened(config: GenerateConfig) -> Opened:
+    if config.replay is not None:
+        if config.image is not None or config.prompt is not None:
+            raise ValueError("--replay with --image or --prompt: a replay has those of its run; leave them out")
+        recording = read_recording(config.replay)
+        return open_task(recording.data, _model_of(recording.model), recording.settings), recording.data, recording
     if config.image is None and config.prompt is None:
         raise ValueError("h3d generate: neither a picture nor words; give --image FILE or --prompt TEXT")
     settings = config.distill.settings(
         field=config.model == "hash_grid", seed=config.seed, steps=config.steps, prompt=config.prompt
     )
-    return open_task(config.image, config.model, settings), config.image
+    return open_task(config.image, config.model, settings), config.image, None
 
 
-def _reopened(folder: RunFolder) -> tuple[Task[Any], Path | None]:
+def _reopened(folder: RunFolder) -> Opened:
     stored = folder.reopen()
+    recording = read_recording(Path(stored["replay"])) if "replay" in stored else None
     try:
         data = None if stored["data"] is None else Path(stored["data"])
-        return open_task(data, stored["model"], stored["training"]), data
+        return open_task(data, _model_of(stored["model"]), stored["training"]), data, recording
     except (KeyError, TypeError) as error:
         rule = f"{folder.path}: config.json does not fit this version ({error!r})"
         raise ValueError(f"{rule}; start the run anew elsewhere") from error
+
+
+def _model_of(name: str) -> Literal["gaussians", "hash_grid"]:
+    if name not in ("gaussians", "hash_grid"):
+        raise ValueError(f"a run of {name} is not one of h3d generate; go on with it by h3d train")
+    return "gaussians" if name == "gaussians" else "hash_grid"
 
 
 def _leave(folder: RunFolder, asset: Any, cache: Any, progress: Progress) -> None:

@@ -49,6 +49,7 @@ class Recording:
     """A run to do again."""
 
     folder: RunFolder
+    data: Path | None  # what it was made of; None = words
     model: str
     settings: Mapping[str, Any]  # fields of its task's config
     deeds: tuple[Deed, ...]  # in order
@@ -92,6 +93,7 @@ def read_recording(path: Path) -> Recording:
     at_checkpoint = progress_of(folder.checkpoint).step if folder.checkpoint.exists() else None
     end = max(event["step"] for event in events) if at_checkpoint is None else at_checkpoint
     try:
-        return Recording(folder, config["model"], config["training"], tuple(deeds), end)
+        data = None if config["data"] is None else Path(config["data"])
+        return Recording(folder, data, config["model"], config["training"], tuple(deeds), end)
     except KeyError as error:
         raise ValueError(f"{folder.config}: it does not say {error}; replay another run") from error
