@@ -104,7 +104,7 @@ class TwoRunsPart:
                 (name.replace("_", " "), text_of(mine), text_of(other)) for name, (mine, other) in settings.items()
             ]
         first, second = self._facts(a), self._facts(b)
-        rows += [(name, first[name], second[name]) for name in first]
+        rows += [(name, first.get(name, ""), second.get(name, "")) for name in {**first, **second}]
         return _columns(rows) + "".join(note(text) for text in _differences(a, b))
 
     def _settings(self, run: RunStatus) -> Mapping[str, object]:
@@ -125,6 +125,7 @@ class TwoRunsPart:
             "loss": "none" if run.loss is None else f"{run.loss:.5g}",
             "test": tested if last is None else f"{tested} at step {last.step:,}",
             "tested on": "" if last is None else last.subject,
+            **run.facts,
         }
 
     def _draw(self, a: RunStatus, b: RunStatus, axis: Axis) -> None:

@@ -21,6 +21,7 @@ from .distilled import reference_camera, train
 from .distilled_config import Distillation
 from .distilled_field import FieldScene
 from .distilled_gaussians import GaussiansScene
+from .guides import load_prior
 from .references import ReferencePicture, read_reference
 from .truth import Distilled, TrueViews
 
@@ -43,14 +44,18 @@ class DistilledTask:
         """The task of a picture; of the prompt in `settings`, fields of `Distillation`, where there is no path.
 
         Raises:
-            ValueError: the picture cannot be one (FormatError), or there is neither picture nor prompt.
+            ValueError: the picture cannot be one (FormatError), there is neither picture nor prompt, or a prior cannot
+                be loaded (WeightsError) or told of it.
+            FileNotFoundError: the embedded denoiser's weights are not there.
         """
         config = Distillation(**known_settings(Distillation, settings))
         if path is None:
             task = DistilledTask(config.prompt.strip(), None, config, model)
         else:
             task = DistilledTask(path.stem, read_reference(path, config.elevation), config, model)
-        _ = task.subject  # Neither words nor a picture: that is said now, not at the first step.
+        for guidance in (config.guidance, config.second_guidance):
+            if guidance.prior != "":  # What a prior cannot be told is said now, not at the first step.
+                load_prior(guidance.prior).describe(task.subject)
         return task
 
     @property

@@ -1,4 +1,4 @@
-"""Proves `h3d generate`: what it leaves, that a run goes on and is done again, and the sentence for each wrong input."""
+"""Proves `h3d generate`: what it leaves, that a run goes on and is done again; each wrong input is one sentence."""
 
 from __future__ import annotations
 
@@ -122,6 +122,7 @@ def test_what_is_wrong_is_one_sentence(changes: dict, said: str, flags: DistillF
     with pytest.raises((ValueError, OSError), match=said) as error:
         quietly(asked(tmp_path / "run", flags, **changes))
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

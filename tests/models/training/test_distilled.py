@@ -19,7 +19,7 @@ from tiny_denoiser import write_tiny_denoiser
 from h3d import assets
 from h3d.models.gaussians import Gaussians
 from h3d.models.hash_grid import HashGridField
-from h3d.models.selection import All, Selection
+from h3d.models.selection import All, Rows, Selection
 from h3d.models.training import Step
 from h3d.models.training.distilled_config import PRESETS, CacheSettings, Cameras, Distillation, Guidance, preset
 from h3d.models.training.distilled_task import DistilledTask, Model
@@ -174,14 +174,20 @@ def test_knobs_that_are_turned_are_in_the_checkpoint(prior, picture, tmp_path: P
     assert same(next(running).snapshot(), resumed.snapshot())
 
 
-def test_rows_deleted_by_hand_stay_away(prior, picture):
+def test_rows_deleted_by_hand_stay_away_until_they_are_brought_back(prior, picture):
     running = task_of(prior, picture).train()
     step = next(running)
     everything = step.snapshot()
+    assert isinstance(everything, Gaussians)
     half = Selection().then("add", All())
     with pytest.raises(ValueError, match="leave some to learn from"):
         step.live.edit(Delete(half))
-    assert len(everything) == len(next(running).snapshot())
+    first = Selection().then("add", Rows.of(everything.ids[:100]))
+    undo = step.live.edit(Delete(first))
+    assert not bool(torch.isin(next(running).snapshot().ids, everything.ids[:100]).any())
+    step = next(running)
+    step.live.edit(undo)
+    assert bool(torch.isin(everything.ids[:100], step.snapshot().ids).all())
 
 
 def test_a_batch_of_views_hits_one_by_one(prior, picture):
