@@ -36,12 +36,12 @@ class Statistics:
     @property
     def hit_rate(self) -> NDArray[np.float64]:
         """Hits per try [N], nan where nothing was tried."""
-        return _ratio(self.column(Column.HITS), self.column(Column.TRIES))
+        return ratio(self.column(Column.HITS), self.column(Column.TRIES))
 
     @property
     def mean_age(self) -> NDArray[np.float64]:
         """Steps since what is there was inserted [N], nan where nothing is."""
-        return self.step - _ratio(self.column(Column.BORN), self.column(Column.OCCUPANCY))
+        return self.step - ratio(self.column(Column.BORN), self.column(Column.OCCUPANCY))
 
     def table(self) -> dict[str, NDArray[np.generic]]:
         """Every column by name, one value a cell: what a CSV file holds."""
@@ -80,7 +80,7 @@ def statistics(
         cells=keys[:, 1:],
         bounds=bounds,
         counts=counts,
-        error=_ratio(ledger.errors[:n], counts[:, Column.CHECKS]),
+        error=ratio(ledger.errors[:n], counts[:, Column.CHECKS]),
         similarity=similarity,
         totals=ledger.named_totals(),
         entries=entries,
@@ -89,5 +89,6 @@ def statistics(
     )
 
 
-def _ratio(a: NDArray[np.generic], b: NDArray[np.int64]) -> NDArray[np.float64]:
+def ratio(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.float64]:
+    """a / b [N], nan where b is 0."""
     return np.divide(a, b, out=np.full(len(b), np.nan), where=b > 0, dtype=np.float64)
