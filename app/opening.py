@@ -97,16 +97,20 @@ class Opener:
 
     def download(self, layer: Layer | None, suffix: str, session: Session) -> None:
         """Write a layer as it stands in the scene and hand it to the browser."""
-        if layer is None:
-            return
+        if layer is not None:
+            name = f"{_safe_name(layer.name)}{suffix}"
+            self.deliver(name, lambda path: write_asset(path, placed_asset(layer)), session)
 
-        def write(_: Progress) -> None:
+    def deliver(self, name: str, write: Callable[[Path], object], session: Session) -> None:
+        """Let `write` make a file of this name and hand it to the browser."""
+
+        def work(_: Progress) -> None:
             with tempfile.TemporaryDirectory(prefix="h3d-download-") as folder:
-                path = Path(folder) / f"{_safe_name(layer.name)}{suffix}"
-                write_asset(path, placed_asset(layer))
+                path = Path(folder) / name
+                write(path)
                 session.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
-        self._report(write, f"Writing {layer.name}{suffix}", session)
+        self._report(work, f"Writing {name}", session)
 
     def save(self, layer: Layer | None, path: Path, session: Session) -> None:
         """Write a layer to a path that `folders` has resolved; what is there is replaced."""

@@ -24,6 +24,7 @@ from .panels.gizmo import Gizmo
 from .panels.help import HelpPanel
 from .panels.layers import LayersPanel
 from .panels.optimise import OptimisePanel
+from .panels.sphere import SpherePanel
 from .panels.stats import StatsPanel
 from .session import Kept, Session, Settings
 from .workspace.events import LayersChanged, WorkspaceEvent
@@ -86,12 +87,13 @@ class Viewer:
         layers, camera, compare = LayersPanel(session, self.opener), CameraPanel(session), ComparePanel(session)
         capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
         dataset, field = DatasetPanel(session), FieldPanel(session, self.opener.folders)
-        edit = EditPanel(session, layers)
+        edit, sphere = EditPanel(session, layers), SpherePanel(session, self.opener)
         table = commands(session, layers, edit, camera, compare, capture, optimise, dataset, field)
         panels = (
             layers,
             edit,
             optimise,
+            sphere,
             DisplayPanel(session),
             field,
             dataset,
@@ -106,7 +108,7 @@ class Viewer:
             with tabs.add_tab(panel.title):
                 panel.build()
         gizmo = Gizmo(session)
-        for panel in (layers, edit, optimise, dataset, compare, gizmo):
+        for panel in (layers, edit, optimise, sphere, dataset, compare, gizmo):
             session.at_close(self.workspace.events.subscribe(panel.on_event))
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)

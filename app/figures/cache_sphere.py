@@ -1,15 +1,15 @@
 """The sphere of a cache as a figure for paper, and its cells as a table: PDF, SVG, PNG and CSV.
 
 A map of all directions from which the object can be seen, and under it one small map for each layer of timesteps.
-Source of the projection: Mollweide's, which keeps areas true; the two ends of the map are the direction behind.
+Lengths are inches.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,24 @@ from numpy.typing import NDArray
 from h3d.models.formats.atomic import replacing
 from h3d.models.hash3d import CacheView
 from h3d.models.hash3d.sphere import MEANINGS, Patches, Quantity, patches, timestep_layers
-from h3d.models.hash3d.sphere_mesh import outlines
 
-from .colormaps import SEQUENTIAL, colored
+from .colormaps import SEQUENTIAL
+from .world_map import INK, draw_map, label_map, mollweide, rim_tiles, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".pdf", ".svg", ".png")
+SUFFIXES = (".pdf", ".png", ".svg")
 RECENT = 8
 """Patches marked that hit last."""
-MOST_LAYERS = 8
+MOST_LAYERS, IN_A_ROW = 8, 4
 """Small maps; of more layers as many are taken evenly."""
 PNG_DPI = 200
-LAND, INK, MARK = "#eceef1", "#3c4148", "#e8453c"
+MARK = "#e8453c"
+WIDTH, TITLE, MAP, SMALL, CAPTION = 6.4, 0.3, (0.35, 5.2, 2.63), (1.5, 0.95), 0.66
+"""Of the figure; height of the title; left, width and height of the map; width and height of a small one with its
+title; height of what is written below."""
 
 
 def write_figure(path: Path, view: CacheView, quantity: Quantity, layer: int | None = None) -> None:
@@ -46,28 +49,19 @@ def write_figure(path: Path, view: CacheView, quantity: Quantity, layer: int | N
         raise ValueError(f"{path.name}: a figure ends in {', '.join(SUFFIXES)}, not in {path.suffix or 'nothing'}")
     made = figure(view, quantity, layer)
     with replacing(path) as file:
-        made.savefig(file, format=kind[1:], dpi=PNG_DPI, bbox_inches="tight", pad_inches=0.06)
+        made.savefig(file, format=kind[1:], dpi=PNG_DPI)
 
 
 def write_csv(path: Path, view: CacheView) -> None:
     """Writes one line a cell, its columns those of `Statistics.table`; what is not known stays empty."""
     table = view.statistics.table()
-    columns = [["" if value != value else value for value in column.tolist()] for column in table.values()]
+    columns = [np.where(np.isnan(column), "", column.astype(str)) for column in map(np.asarray, table.values())]
     with replacing(path) as file:
-        lines = _Lines(file)
-        writer = csv.writer(lines, lineterminator="\n")
+        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(table)
         writer.writerows(zip(*columns, strict=True))
-
-
-class _Lines:
-    """What csv writes, as bytes into a file."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def write(self, text: str) -> None:
-        self._file.write(text.encode())
+        text.detach()
 
 
 def figure(view: CacheView, quantity: Quantity, layer: int | None = None) -> Figure:
@@ -75,31 +69,29 @@ def figure(view: CacheView, quantity: Quantity, layer: int | None = None) -> Fig
     from matplotlib.figure import Figure
 
     statistics = view.statistics
-    whole = patches(statistics, quantity, layer)
-    layers = timestep_layers(statistics)
+    whole, layers = patches(statistics, quantity, layer), timestep_layers(statistics)
     shown = _evenly(len(layers)) if layer is None and len(layers) > 1 else []
-    rows = -(-len(shown) // 4)
-    made = Figure(figsize=(6.4, 4.1 + 1.15 * rows))
-    grid = made.add_gridspec(1 + rows, 4, height_ratios=[3.2] + [1.0] * rows, hspace=0.12, wspace=0.06)
-    main = made.add_subplot(grid[0, :])
-    drawn = _map(main, whole, whole.span)
-    _graticule_labels(main)
-    _marks(main, view, whole)
-    bar = made.colorbar(drawn, ax=main, shrink=0.72, aspect=22, pad=0.02)
-    bar.set_label(MEANINGS[quantity], fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    main.set_title(_heading(view, quantity, None if layer is None else layers[layer]), fontsize=9, loc="left")
+    rows = -(-len(shown) // IN_A_ROW)
+    height = TITLE + MAP[2] + rows * SMALL[1] + CAPTION
+    made = Figure(figsize=(WIDTH, height))
+    top = height - TITLE - MAP[2]
+    axes = _axes(made, MAP[0], top, MAP[1], MAP[2])
+    draw_map(axes, whole, whole.span)
+    label_map(axes)
+    _colour_bar(made, top, quantity, whole.span)
+    heading = _heading(view, quantity, None if layer is None else layers[layer])
+    made.text(0.02, 1.0 - 0.16 / height, heading, va="center", fontsize=9)
     parts = [patches(statistics, quantity, i) for i in shown]
     span = (0.0, max((part.span[1] for part in parts), default=1.0))
     for place, (i, part) in enumerate(zip(shown, parts, strict=True)):
-        small = made.add_subplot(grid[1 + place // 4, place % 4])
-        _map(small, part, span)
-        title = f"t {layers[i, 0]:g} to {layers[i, 1]:g}"
-        small.set_title(title, fontsize=6.5, pad=2, color=INK)
-    if len(shown) > 0 and span != whole.span:
-        made.text(0.5, 0.075, f"small maps: 0 to {span[1]:.3g}", ha="center", fontsize=6.5, color=INK)
-    made.text(0.5, 0.02, caption(view), ha="center", va="bottom", fontsize=7, color=INK, linespacing=1.4)
+        row, column = divmod(place, IN_A_ROW)
+        left = 0.16 + column * (WIDTH - 0.24) / IN_A_ROW
+        small = _axes(made, left, top - (row + 1) * SMALL[1], SMALL[0], SMALL[1] - 0.2)
+        draw_map(small, part, span)
+        small.set_title(f"timesteps {layers[i, 0]:g} to {layers[i, 1]:g}", fontsize=6.5, pad=1.5, color=INK)
+    _marks(axes, made, view, whole, (CAPTION - 0.16) / height)
+    remark = f"; small maps from 0 to {span[1]:.3g}" if len(shown) > 0 and span != whole.span else ""
+    made.text(0.5, 0.08 / height, caption(view) + remark, ha="center", va="bottom", fontsize=7, color=INK)
     return made
 
 
@@ -109,24 +101,19 @@ def caption(view: CacheView) -> str:
     hits, tries = totals["hits"], totals["tries"]
     share = f" ({100.0 * hits / tries:.1f} %)" if tries > 0 else ""
     memory = f"{statistics.nbytes / 1e6:,.1f} MB of {statistics.budget_bytes / 1e6:,.0f} MB"
-    lines = [
+    counted = (
         f"step {statistics.step:,} · {hits:,} hits of {tries:,} tries{share} · {statistics.entries:,} entries, {memory}"
-    ]
-    kinds = [f"{100.0 * passes.full_share:.1f} % of the elements ran in full"]
-    for name, seconds, count in (
-        ("full pass", passes.full_seconds, passes.full_passes),
-        ("hit", passes.hit_seconds, passes.hit_passes),
-    ):
-        if count > 0:
-            kinds.append(f"{name} {1e3 * seconds / count:.1f} ms")
-    return "\n".join([*lines, " · ".join(kinds)])
+    )
+    timed = [f"{100.0 * passes.full_share:.1f} % of the elements ran in full"]
+    for name, milliseconds in passes.milliseconds.items():
+        timed.append(f"{name} {milliseconds:.1f} ms")
+    return f"{counted}\n{' · '.join(timed)}"
 
 
-def _heading(view: CacheView, quantity: Quantity, layer: NDArray[np.float64] | None) -> str:
+def _heading(view: CacheView, quantity: Quantity, layer: NDArray[np.float64] | None) -> str:  # [2]
     which = "all timesteps" if layer is None else f"timesteps {layer[0]:g} to {layer[1]:g}"
-    config = view.config
-    sizes = ", ".join(f"{g.azimuth_degrees:g}° x {g.elevation_degrees:g}°" for g in config.grids)
-    return f"Hash3D: {quantity}, {which}; cells {sizes}; $\\eta$ = {config.eta:g}"
+    sizes = ", ".join(f"{grid.azimuth_degrees:g}° x {grid.elevation_degrees:g}°" for grid in view.config.grids)
+    return f"Hash3D: {quantity}, {which}; cells {sizes}; $\\eta$ = {view.config.eta:g}"
 
 
 def _evenly(count: int) -> list[int]:
@@ -134,94 +121,33 @@ def _evenly(count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_LAYERS)).tolist()})
 
 
-def _map(axes: Axes, found: Patches, span: tuple[float, float]) -> Any:
-    """Draws patches, the coarsest grid's first; returns what a colour bar is made of."""
-    from matplotlib.collections import PolyCollection
-    from matplotlib.colors import ListedColormap, Normalize
+def _axes(made: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    across, up = made.get_size_inches().tolist()
+    return made.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def _colour_bar(made: Figure, bottom: float, quantity: Quantity, span: tuple[float, float]) -> None:
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
 
-    edge = mollweide(np.stack([np.full(90, 180.0), np.linspace(-90.0, 90.0, 90)], axis=-1))
-    rim = np.concatenate([edge, -edge])
-    axes.fill(*rim.T, color=LAND, linewidth=0, zorder=0)
-    axes.plot(*np.concatenate([rim, rim[:1]]).T, color=INK, linewidth=0.6, zorder=5)
-    known = np.flatnonzero(np.isfinite(found.values))[::-1]
-    shapes, owners = tiles(found.bounds[known])
-    colors = colored(found.values[known][owners], SEQUENTIAL, *span)
-    axes.add_collection(PolyCollection(list(shapes), facecolors=colors, edgecolors="none", zorder=1))
-    for elevation in (-60.0, -30.0, 0.0, 30.0, 60.0):
-        line = mollweide(np.stack([np.linspace(-180.0, 180.0, 2), np.full(2, elevation)], axis=-1))
-        axes.plot(*line.T, color=INK, linewidth=0.3, alpha=0.5, zorder=3)
-    for azimuth in (-90.0, 0.0, 90.0):
-        line = mollweide(np.stack([np.full(60, azimuth), np.linspace(-90.0, 90.0, 60)], axis=-1))
-        axes.plot(*line.T, color=INK, linewidth=0.3, alpha=0.5, zorder=3)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    axes.set(xlim=(-2.92, 2.92), ylim=(-1.48, 1.48))
-    return ScalarMappable(Normalize(*span), ListedColormap(SEQUENTIAL.tolist()))
+    mappable = ScalarMappable(Normalize(*span), ListedColormap(SEQUENTIAL.tolist()))
+    bar = made.colorbar(mappable, cax=_axes(made, MAP[0] + MAP[1] + 0.12, bottom + 0.25, 0.13, MAP[2] - 0.5))
+    bar.set_label(MEANINGS[quantity], fontsize=7.5)
+    bar.ax.tick_params(labelsize=7)
 
 
-def _graticule_labels(axes: Axes) -> None:
-    style = {"fontsize": 6.5, "color": INK, "zorder": 6}
-    for elevation in (-60, -30, 0, 30, 60):
-        x, y = mollweide(np.array([[-180.0, elevation]]))[0]
-        axes.text(x - 0.06, y, f"{elevation}°", ha="right", va="center", **style)
-    for azimuth in (-90, 0, 90):
-        x, y = mollweide(np.array([[azimuth, -90.0 if azimuth == 0 else -62.0]]))[0]
-        label = {-90: "270° ", 0: "azimuth 0°", 90: " 90°"}[azimuth]
-        axes.text(x + azimuth / 90 * 0.2, y - 0.05, label, ha="center", va="top", **style)
-
-
-def _marks(axes: Axes, view: CacheView, found: Patches) -> None:
-    """Rims of the patches that hit last, and where the last call looked from."""
-    from matplotlib.collections import PolyCollection
-
+def _marks(axes: Axes, made: Figure, view: CacheView, found: Patches, height: float) -> None:
+    """Rims of the patches that hit last, where the last call looked from, and in a line what they are."""
     recent = found.recent_hits(RECENT)
+    handles = []
     if len(recent) > 0:
-        shapes, _ = tiles(found.bounds[recent])
-        axes.add_collection(PolyCollection(list(shapes), facecolors="none", edgecolors="white", linewidths=2.2, zorder=6))
-        axes.add_collection(PolyCollection(list(shapes), facecolors="none", edgecolors=MARK, linewidths=1.0, zorder=7))
-    handles = [axes.plot([], [], "s", mfc="none", mec=MARK, label=f"last {len(recent)} cells that hit")[0]]
+        rim_tiles(axes, found.bounds[recent], MARK)
+        label = f"the {len(recent)} cells that hit last" if len(recent) > 1 else "the cell that hit last"
+        handles += axes.plot([], [], "s", mfc="none", mec=MARK, label=label)
     if len(view.last) > 0:
         points = mollweide(wrapped(np.array([looked.key[:2] for looked in view.last])))
-        style = {"marker": "^", "s": 46, "c": MARK, "edgecolors": "white", "linewidths": 0.9}
-        handles.append(axes.scatter(*points.T, **style, zorder=8, label="cameras of the last call"))
-    axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.02, -0.04), fontsize=6.5, frameon=False, handletextpad=0.3
-    )
-
-
-def wrapped(points: NDArray[np.float64]) -> NDArray[np.float64]:  # [..., 2]
-    """Azimuths in [-180, 180), elevations as they are: in the middle of the map is azimuth 0, the front."""
-    return np.stack([np.mod(points[..., 0] + 180.0, 360.0) - 180.0, points[..., 1]], axis=-1)
-
-
-def tiles(bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:  # [K, 2, 2]
-    """Outlines [T, E, 2] on the map, and whose each is [T]; tiles that reach over the map's end come as two."""
-    owners = np.arange(len(bounds))
-    over = (bounds[:, 0, 0] < 180.0) & (bounds[:, 0, 1] > 180.0)
-    left, right = bounds.copy(), bounds[over].copy()
-    left[over, 0, 1], right[:, 0, 0] = 180.0, 180.0
-    parts, whose = np.concatenate([left, right]), np.concatenate([owners, owners[over]])
-    parts[:, 0] -= np.where(parts[:, 0, 0] >= 180.0, 360.0, 0.0)[:, None]
-    order = np.argsort(whose, kind="stable")
-    return mollweide(outlines(parts[order])), whose[order]
-
-
-def mollweide(points: NDArray[np.float64]) -> NDArray[np.float64]:  # [..., 2] degrees -> [..., 2]
-    """Places on the map: x from -2 sqrt 2 to 2 sqrt 2 for azimuths from -180 to 180, y from -sqrt 2 to sqrt 2."""
-    azimuth, elevation = np.radians(points[..., 0]), np.radians(points[..., 1])
-    theta = _auxiliary(np.sin(elevation))
-    root = np.sqrt(2.0)
-    return np.stack([2.0 * root / np.pi * azimuth * np.cos(theta), root * np.sin(theta)], axis=-1)
-
-
-def _auxiliary(sines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """theta with 2 theta + sin 2 theta = pi sin(elevation), by a table: Newton's steps stall at the poles."""
-    # Spaced by the cosine, so that the table is as exact at the poles, where theta turns sharply.
-    table = -0.5 * np.pi * np.cos(np.linspace(0.0, np.pi, 4001))
-    return np.interp(sines, (2.0 * table + np.sin(2.0 * table)) / np.pi, table)
-
-
-def kinds() -> Sequence[str]:
-    """Formats by the names that a person reads."""
-    return tuple(suffix[1:].upper() for suffix in SUFFIXES)
+        label = "camera of the last call" if len(points) == 1 else "cameras of the last call"
+        style = {"marker": "^", "s": 46, "c": MARK, "edgecolors": "white", "linewidths": 0.9, "label": label}
+        handles.append(axes.scatter(*points.T, zorder=8, **style))
+    if len(handles) > 0:
+        made.legend(handles=handles, loc="center", bbox_to_anchor=(0.5, height), ncols=2, fontsize=7, frameon=False)

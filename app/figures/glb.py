@@ -93,5 +93,11 @@ def _file(described: bytes, data: bytes) -> bytes:
     length = 12 + 8 + len(described) + 8 + len(data)
     header = struct.pack("<4sII", b"glTF", 2, length)
     return b"".join(
-        [header, struct.pack("<I4s", len(described), b"JSON"), described, struct.pack("<I4s", len(data), b"BIN\0"), data]
+        [
+            header,
+            struct.pack("<I4s", len(described), b"JSON"),
+            described,
+            struct.pack("<I4s", len(data), b"BIN\0"),
+            data,
+        ]
     )

@@ -39,6 +39,15 @@ class Passes:
         elements = self.full_elements + self.hit_elements
         return self.full_elements / elements if elements > 0 else 1.0
 
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Of one pass of each kind that there was, by name."""
+        kinds = {
+            "full pass": (self.full_seconds, self.full_passes),
+            "hit pass": (self.hit_seconds, self.hit_passes),
+        }
+        return {name: 1e3 * seconds / count for name, (seconds, count) in kinds.items() if count > 0}
+
 
 class Stopwatch:
     """Adds up passes. On CUDA times come from events, read when they are asked for."""

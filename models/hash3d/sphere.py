@@ -102,7 +102,8 @@ def timestep_layers(statistics: Statistics) -> NDArray[np.float64]:
     seen = statistics.cells[statistics.grid == 0, 3]
     count = int(seen.max()) + 1 if len(seen) > 0 else 0
     size = statistics.grids[0].timesteps
-    return np.stack([np.arange(count) * size, np.arange(1, count + 1) * size], axis=1)
+    ends = size * np.arange(count + 1, dtype=np.float64)
+    return np.stack([ends[:-1], ends[1:]], axis=1)
 
 
 def in_layer(
@@ -121,9 +122,7 @@ def directions(azimuths_degrees: ArrayLike, elevations_degrees: ArrayLike) -> ND
     """Unit vectors [..., 3] from the object to cameras that stand there; the two broadcast. Inverse: `angles`."""
     azimuths, elevations = np.radians(azimuths_degrees), np.radians(elevations_degrees)
     flat = np.cos(elevations)
-    local = np.stack(
-        np.broadcast_arrays(flat * np.cos(azimuths), flat * np.sin(azimuths), np.sin(elevations)), axis=-1
-    )
+    local = np.stack(np.broadcast_arrays(flat * np.cos(azimuths), flat * np.sin(azimuths), np.sin(elevations)), axis=-1)
     return local @ _axes()
 
 
@@ -148,7 +147,7 @@ def _values(
     """What each patch says of its cells."""
 
     def total(values: NDArray[np.generic]) -> NDArray[np.float64]:
-        return np.bincount(patch, values[chosen], count)
+        return np.bincount(patch, values[chosen].astype(np.float64), count).astype(np.float64)
 
     def of(column: Column) -> NDArray[np.float64]:
         return total(statistics.column(column))

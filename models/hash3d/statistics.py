@@ -89,6 +89,6 @@ def statistics(
     )
 
 
-def ratio(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.float64]:
+def ratio(a: NDArray[np.generic], b: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
     """a / b [N], nan where b is 0."""
     return np.divide(a, b, out=np.full(len(b), np.nan), where=b > 0, dtype=np.float64)

@@ -1,0 +1,148 @@
+"""The sphere of camera cells in the scene of one tab: tiles, rims of the cells that hit last, cameras of the last call.
+
+Everything hangs on one frame, which stands where the run's layer does; inside it the object is at the origin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import viser
+
+from h3d.app.figures.colormaps import SEQUENTIAL, colored
+from h3d.app.figures.glb import Part, glb
+from h3d.app.session import Session
+from h3d.models.hash3d import CacheView, Looked
+from h3d.models.hash3d.sphere import UP, Patches, angles, directions
+from h3d.models.hash3d.sphere_mesh import outlines, sphere_mesh
+from h3d.models.similarity import IDENTITY, Similarity
+from h3d.renderers.cameras import orbit, rotation_to_quat
+
+Sides = Literal["far", "near", "both"]
+RECENT = 8
+"""Cells with a rim: those that hit last."""
+MOST_CAMERAS = 16
+FRUSTUM_RADIANS = math.radians(49.0)
+RIM, HIT, MISS, UNTRIED = (255, 255, 255), (64, 192, 87), (250, 176, 5), (134, 142, 150)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the sphere is drawn."""
+
+    radius: float  # in the run's world
+    place: Similarity = IDENTITY  # of that world
+    sides: Sides = "far"
+    opacity: float = 0.5  # of the near side; the far one hides what is behind it
+
+
+class SphereScene:
+    """Nodes below /sphere. `clicked` is told of azimuth and elevation in degrees, in viser's own thread."""
+
+    def __init__(self, session: Session, clicked: Callable[[float, float], object]) -> None:
+        self.session, self._clicked = session, clicked
+        self._nodes: dict[str, Any] = {}
+        self._drawn: tuple[Patches, Look] | None = None
+
+    def hide(self) -> None:
+        """Take everything away."""
+        for node in self._nodes.values():
+            node.remove()
+        self._nodes.clear()
+        self._drawn = None
+
+    def draw(self, view: CacheView, found: Patches, look: Look) -> None:
+        """Let the scene show this."""
+        scene = self.session.client.scene
+        data = glb(_parts(found, look))
+        with self.session.client.atomic():
+            frame = self._node("/sphere", lambda name: scene.add_frame(name, show_axes=False))
+            frame.position, frame.wxyz = look.place.position, look.place.wxyz
+            size = look.radius * look.place.scale
+            tiles = self._node("/sphere/tiles", lambda name: self._tiles(name, data, size))
+            if tiles.glb_data != data:
+                tiles.glb_data = data
+            tiles.scale = size
+            self._rims(found, look, size)
+            self._cameras(view.last[:MOST_CAMERAS], size)
+        self._drawn = found, look
+
+    def direction(self, origin: tuple[float, ...], ray: tuple[float, ...]) -> tuple[float, float] | None:
+        """Azimuth and elevation where a ray of the world meets a tile of the side that is drawn; None where none."""
+        if self._drawn is None:
+            return None
+        found, look = self._drawn
+        inverse = look.place.inverse
+        start = np.array(inverse.point((origin[0], origin[1], origin[2]))) / look.radius
+        along = inverse.rotation @ np.array(ray)
+        along = along / np.linalg.norm(along)
+        middle = -float(start @ along)
+        reach = 1.0 - float(start @ start) + middle * middle
+        if reach < 0.0:
+            return None
+        near, far = middle - math.sqrt(reach), middle + math.sqrt(reach)
+        for t in {"near": (near,), "far": (far,), "both": (near, far)}[look.sides]:
+            at = angles(start + t * along)
+            if t > 0.0 and found.at(*at) is not None:
+                return at
+        return None
+
+    def _node(self, name: str, make: Callable[[str], Any]) -> Any:
+        if name not in self._nodes:
+            self._nodes[name] = make(name)
+        return self._nodes[name]
+
+    def _tiles(self, name: str, data: bytes, size: float) -> viser.GlbHandle:
+        tiles = self.session.client.scene.add_glb(name, data, scale=size, cast_shadow=False, receive_shadow=False)
+
+        @tiles.on_click
+        async def _(event: viser.SceneNodePointerEvent[viser.GlbHandle]) -> None:
+            at = self.direction(event.ray_origin, event.ray_direction)
+            if at is not None:
+                self._clicked(*at)
+
+        return tiles
+
+    def _rims(self, found: Patches, look: Look, size: float) -> None:
+        lines = outlines(found.bounds[found.recent_hits(RECENT)])
+        points = directions(lines[..., 0], lines[..., 1]) * (size * (0.985 if look.sides == "far" else 1.015))
+        segments = np.stack([points[:, :-1], points[:, 1:]], axis=2).reshape(-1, 2, 3).astype(np.float32)
+        if "/sphere/hits" in self._nodes:
+            self._nodes.pop("/sphere/hits").remove()
+        if len(segments) > 0:
+            self._nodes["/sphere/hits"] = self.session.client.scene.add_line_segments(
+                "/sphere/hits", segments, RIM, thickness=2.0, thickness_units="screen"
+            )
+
+    def _cameras(self, last: tuple[Looked, ...], size: float) -> None:
+        for i in range(MOST_CAMERAS):
+            name = f"/sphere/camera{i}"
+            if i >= len(last):
+                if name in self._nodes:
+                    self._nodes.pop(name).remove()
+                continue
+            azimuth, elevation = last[i].key[0], last[i].key[1]
+            camera = orbit(np.zeros(3), size, azimuth_degrees=azimuth, elevation_degrees=elevation, up=UP)
+            frustum = self._node(name, lambda name: self._frustum(name, size))
+            frustum.position, frustum.wxyz = camera.position, rotation_to_quat(camera.camera_to_world[:3, :3])
+            frustum.color = HIT if last[i].hit else MISS if last[i].tried else UNTRIED
+            frustum.scale = 0.12 * size
+
+    def _frustum(self, name: str, size: float) -> viser.CameraFrustumHandle:
+        return self.session.client.scene.add_camera_frustum(
+            name, FRUSTUM_RADIANS, 1.0, scale=0.12 * size, thickness=2.0, thickness_units="screen", variant="filled"
+        )
+
+
+def _parts(found: Patches, look: Look) -> list[Part]:
+    """The meshes of the sides that are drawn, the far one first, so that the near one is seen before it."""
+    parts = []
+    for inward in {"near": (False,), "far": (True,), "both": (True, False)}[look.sides]:
+        mesh = sphere_mesh(found, inward=inward)
+        colors = colored(found.values, SEQUENTIAL, *found.span)[mesh.patch]
+        parts.append(Part(mesh.vertices, mesh.faces, colors, 1.0 if inward else look.opacity))
+    return parts
