@@ -115,7 +115,7 @@ class Viewer:
         # What was opened or removed while the panels were being made is caught up with here.
         session.select(self.workspace.layers[-1].key if self.workspace.layers else None)
         register(session, table)
-        self._bind_clicks(session)
+        self._bind_clicks(session, sphere)
         if kept is None:
             session.navigation.place_at_start()
         session.start()
@@ -146,8 +146,9 @@ class Viewer:
         if session is not None:
             session.close()
 
-    def _bind_clicks(self, session: Session) -> None:
-        """Two quick clicks set the orbit's pivot; with shift, a click puts the wipe's line there, a drag selects."""
+    def _bind_clicks(self, session: Session, sphere: SpherePanel) -> None:
+        """A click chooses a cell of the sphere, two quick ones set the orbit's pivot; with shift, a click puts the
+        wipe's line there, a drag selects."""
         last = (0.0, (0.0, 0.0))
 
         # Coroutines run in order on the server's own loop; plain functions would race each other through a pool.
@@ -156,6 +157,7 @@ class Viewer:
             (then, (x, y)), now = last, time.monotonic()
             near = abs(event.screen_pos[0] - x) + abs(event.screen_pos[1] - y) < DOUBLE_CLICK_DISTANCE
             last = (now, event.screen_pos)
+            session.hands.do(sphere.click, event.ray_origin, event.ray_direction)
             if near and now - then < DOUBLE_CLICK_SECONDS:
                 last = (0.0, (0.0, 0.0))
                 session.hands.do(session.navigation.pivot_at, *event.screen_pos)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, get_args
 
-import numpy as np
 import viser
 
 from h3d.app.figures.cache_sphere import SUFFIXES, write_csv, write_figure
@@ -16,12 +15,12 @@ from h3d.app.workspace.events import LayersChanged, RunChanged, SessionEvent, Wo
 from h3d.app.workspace.runs import RunStatus
 from h3d.models.hash3d import CacheView
 from h3d.models.hash3d.sphere import Quantity, patches, timestep_layers
-from h3d.models.similarity import IDENTITY, Similarity
+from h3d.models.similarity import IDENTITY
 
 from .handles import note, on_person, on_press, table
 from .sphere_cell import CellPart
 from .sphere_facts import counters, legend
-from .sphere_scene import Look, Sides, SphereScene
+from .sphere_scene import Look, Sides, SphereScene, camera_radius
 from .sphere_timeline import TimelinePart
 
 NO_CACHE = (
@@ -40,7 +39,7 @@ class SpherePanel:
         self.session, self.opener = session, opener
         self.status: RunStatus | None = None  # the last of a run with a cache
         self.drawn: object = None  # what all that is shown was made of
-        self.scene = SphereScene(session, self._choose)
+        self.scene = SphereScene(session)
         self.cell = CellPart(session)
         self.timeline = TimelinePart(session)
         self.work = Newest(self._draw, "sphere")
@@ -50,13 +49,14 @@ class SpherePanel:
         """Make the handles in the current container."""
         gui, session = self.session.client.gui, self.session
         self.remark = gui.add_html(note(NO_CACHE))
-        self.shown = gui.add_checkbox("Sphere in the scene", False, hint="Click its cells.")
+        self.shown = gui.add_checkbox("Show sphere", False, hint="In the scene, around the object. Click its cells.")
+        on_press(session, gui.add_button("Sphere in view", hint="Flies to where all of it is seen."), self.frame)
         self.quantity: viser.GuiDropdownHandle[Any] = gui.add_dropdown("Colour", QUANTITIES, initial_value="hit rate")
         self.layer = gui.add_slider("Timesteps", min=0, max=1, step=1, initial_value=0, hint="0 = all together.")
         self.bar = gui.add_html("")
         with gui.add_folder("Sphere", expand_by_default=False):
             self.sides: viser.GuiDropdownHandle[Any] = gui.add_dropdown(
-                "Side", SIDES, initial_value="both", hint=SIDES_HINT
+                "Side", SIDES, initial_value="far", hint=SIDES_HINT
             )
             self.opacity = gui.add_slider("Near side", min=0.05, max=1.0, step=0.05, initial_value=0.25)
             self.size = gui.add_slider("Size", min=0.2, max=1.5, step=0.05, initial_value=0.6, hint=SIZE_HINT)
@@ -82,6 +82,20 @@ class SpherePanel:
         elif isinstance(event, LayersChanged) and self.status is not None:
             self.work.ask()
 
+    def frame(self) -> None:
+        """Show the sphere and fly to where all of it is seen. Raises: ValueError where there is no cache."""
+        status, view = self._cached()
+        self.shown.value = True
+        self.work.ask()
+        self.scene.frame(self._look(status, view))
+
+    def click(self, origin: tuple[float, ...], direction: tuple[float, ...]) -> None:
+        """Choose the cell that a ray of the world meets on the sphere; nothing changes where it meets none."""
+        at = self.scene.direction(origin, direction)
+        if at is not None:
+            self.cell.direction = at
+            self.work.ask()
+
     def save_figure(self) -> None:
         """The sphere as it is chosen here, as a file for the person. Raises: ValueError where there is no cache."""
         status, view = self._cached()
@@ -99,27 +113,25 @@ class SpherePanel:
             raise ValueError(NO_CACHE)
         return self.status, self.status.cache
 
-    def _choose(self, azimuth_degrees: float, elevation_degrees: float) -> None:
-        self.cell.direction = azimuth_degrees, elevation_degrees
-        self.work.ask()
-
     def _layer(self, view: CacheView) -> int | None:
         """Which of the timestep layers is chosen; None = all."""
         chosen = int(self.layer.value)
         return chosen - 1 if 0 < chosen <= len(timestep_layers(view.statistics)) else None
 
-    def _place(self, status: RunStatus) -> Similarity:
+    def _look(self, status: RunStatus, view: CacheView) -> Look:
         layer = next((x for x in self.session.workspace.layers if x.key == status.layer), None)
-        return IDENTITY if layer is None else layer.data_place
+        place = IDENTITY if layer is None else layer.data_place
+        radius = camera_radius(view) * float(self.size.value)
+        return Look(radius, place, self.sides.value, float(self.opacity.value))
 
     def _draw(self) -> None:
         """Show what there is now, in the thread of `work`; nothing is done where nothing has changed."""
         status = self.status
         if status is None or status.cache is None:
             return
-        view, place, shown = status.cache, self._place(status), bool(self.shown.value)
+        view, shown = status.cache, bool(self.shown.value)
         layers, layer = timestep_layers(view.statistics), self._layer(view)
-        look = Look(_radius(view) * float(self.size.value), place, self.sides.value, float(self.opacity.value))
+        look = self._look(status, view)
         state = (view, status.meters, self.quantity.value, layer, look, shown, self.cell.direction)
         if state == self.drawn:
             return
@@ -129,7 +141,7 @@ class SpherePanel:
         self.layer.max = max(1, len(layers))
         self.bar.content = legend(found, None if layer is None else layers[layer])
         self.counters.content = table(counters(view))
-        self.cell.show(view, found, layer, place)
+        self.cell.show(view, found, layer, look.place)
         self.timeline.show(status)
         if shown:
             self.scene.draw(view, found, look)
@@ -137,9 +149,3 @@ class SpherePanel:
             self.scene.hide()
         if shown != ("sphere" in self.session.overlays):
             self.session.set_overlay("sphere", shown)
-
-
-def _radius(view: CacheView) -> float:
-    """How far the cameras are from the object: those of the last call, else those of what is stored."""
-    radii = [looked.key[2] for looked in view.last] or view.stored.keys[:, 2].tolist()
-    return float(np.median(radii)) if len(radii) > 0 and np.median(radii) > 0.0 else 1.0

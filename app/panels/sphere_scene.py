@@ -17,17 +17,17 @@ from h3d.app.figures.colormaps import SEQUENTIAL, colored
 from h3d.app.figures.glb import Part, glb
 from h3d.app.session import Session
 from h3d.models.hash3d import CacheView, Looked
-from h3d.models.hash3d.sphere import UP, Patches, angles, directions
-from h3d.models.hash3d.sphere_mesh import outlines, sphere_mesh
+from h3d.models.hash3d.sphere import UP, Patches, angles
+from h3d.models.hash3d.sphere_mesh import rim_mesh, sphere_mesh
 from h3d.models.similarity import IDENTITY, Similarity
-from h3d.renderers.cameras import orbit, rotation_to_quat
+from h3d.renderers.cameras import look_at, orbit, rotation_to_quat
 
 Sides = Literal["far", "near", "both"]
 RECENT = 8
 """Cells with a rim: those that hit last."""
 MOST_CAMERAS = 16
 FRUSTUM_RADIANS = math.radians(49.0)
-RIM, HIT, MISS, UNTRIED = (255, 255, 255), (64, 192, 87), (250, 176, 5), (134, 142, 150)
+HIT, MISS, UNTRIED = (64, 192, 87), (250, 176, 5), (134, 142, 150)
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Look:
 
 
 class SphereScene:
-    """Nodes below /sphere. `clicked` is told of azimuth and elevation in degrees, in viser's own thread."""
+    """Nodes below /sphere."""
 
-    def __init__(self, session: Session, clicked: Callable[[float, float], object]) -> None:
-        self.session, self._clicked = session, clicked
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self._nodes: dict[str, Any] = {}
         self._drawn: tuple[Patches, Look] | None = None
 
@@ -63,11 +63,12 @@ class SphereScene:
             frame = self._node("/sphere", lambda name: scene.add_frame(name, show_axes=False))
             frame.position, frame.wxyz = look.place.position, look.place.wxyz
             size = look.radius * look.place.scale
-            tiles = self._node("/sphere/tiles", lambda name: self._tiles(name, data, size))
+            tiles = self._node(
+                "/sphere/tiles", lambda name: scene.add_glb(name, data, cast_shadow=False, receive_shadow=False)
+            )
             if tiles.glb_data != data:
                 tiles.glb_data = data
             tiles.scale = size
-            self._rims(found, look, size)
             self._cameras(view.last[:MOST_CAMERAS], size)
         self._drawn = found, look
 
@@ -91,32 +92,19 @@ class SphereScene:
                 return at
         return None
 
+    def frame(self, look: Look) -> None:
+        """Fly to where the whole sphere is in view, from the side where the camera is now."""
+        navigation, fov = self.session.navigation, self.session.camera().fov_y_radians
+        center, eye = np.array(look.place.position), self.session.camera().position
+        distance = 1.1 * look.radius * look.place.scale / math.sin(0.5 * fov)
+        away = (eye - center) / max(float(np.linalg.norm(eye - center)), 1e-9)
+        camera = look_at(center + distance * away, center, navigation.up, fov_y_radians=fov)
+        navigation.goto(camera, distance=distance)
+
     def _node(self, name: str, make: Callable[[str], Any]) -> Any:
         if name not in self._nodes:
             self._nodes[name] = make(name)
         return self._nodes[name]
-
-    def _tiles(self, name: str, data: bytes, size: float) -> viser.GlbHandle:
-        tiles = self.session.client.scene.add_glb(name, data, scale=size, cast_shadow=False, receive_shadow=False)
-
-        @tiles.on_click
-        async def _(event: viser.SceneNodePointerEvent[viser.GlbHandle]) -> None:
-            at = self.direction(event.ray_origin, event.ray_direction)
-            if at is not None:
-                self._clicked(*at)
-
-        return tiles
-
-    def _rims(self, found: Patches, look: Look, size: float) -> None:
-        lines = outlines(found.bounds[found.recent_hits(RECENT)])
-        points = directions(lines[..., 0], lines[..., 1]) * (size * (0.985 if look.sides == "far" else 1.015))
-        segments = np.stack([points[:, :-1], points[:, 1:]], axis=2).reshape(-1, 2, 3).astype(np.float32)
-        if "/sphere/hits" in self._nodes:
-            self._nodes.pop("/sphere/hits").remove()
-        if len(segments) > 0:
-            self._nodes["/sphere/hits"] = self.session.client.scene.add_line_segments(
-                "/sphere/hits", segments, RIM, thickness=2.0, thickness_units="screen"
-            )
 
     def _cameras(self, last: tuple[Looked, ...], size: float) -> None:
         for i in range(MOST_CAMERAS):
@@ -142,7 +130,14 @@ def _parts(found: Patches, look: Look) -> list[Part]:
     """The meshes of the sides that are drawn, the far one first, so that the near one is seen before it."""
     parts = []
     for inward in {"near": (False,), "far": (True,), "both": (True, False)}[look.sides]:
-        mesh = sphere_mesh(found, inward=inward)
+        mesh, rims = sphere_mesh(found, inward=inward), rim_mesh(found, found.recent_hits(RECENT), inward=inward)
         colors = colored(found.values, SEQUENTIAL, *found.span)[mesh.patch]
         parts.append(Part(mesh.vertices, mesh.faces, colors, 1.0 if inward else look.opacity))
+        parts.append(Part(rims.vertices, rims.faces, np.ones_like(rims.vertices)))
     return parts
+
+
+def camera_radius(view: CacheView) -> float:
+    """How far the cameras are from the object: those of the last call, else those of what is stored."""
+    radii = [looked.key[2] for looked in view.last] or view.stored.keys[:, 2].tolist()
+    return float(np.median(radii)) if len(radii) > 0 and np.median(radii) > 0.0 else 1.0

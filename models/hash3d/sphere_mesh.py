@@ -15,10 +15,12 @@ from .sphere import Patches, directions
 
 STEP_DEGREES = 5.0
 """A tile is divided until its edges are no longer than this."""
-GAP_SHARE, MOST_GAP_DEGREES = 0.03, 0.5
+GAP_SHARE, MOST_GAP_DEGREES = 0.02, 0.3
 """What is left free at each edge of a tile: of its width, and at most."""
+RIM_SHARE, MOST_RIM_DEGREES = 0.1, 1.0
+"""How wide a rim is: of the tile's width, and at most."""
 SHELL = 0.004
-"""Between two grids, in radii."""
+"""Between two grids, in radii, and between tiles and rims."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +57,25 @@ def sphere_mesh(patches: Patches, *, inward: bool = False) -> SphereMesh:
     )
 
 
+def rim_mesh(patches: Patches, chosen: NDArray[np.intp], *, inward: bool = False) -> SphereMesh:
+    """Strips along the inner edges of chosen patches, nearer to the eye than all tiles."""
+    outer = outlines(patches.bounds[chosen])
+    inner = outlines(shrunk(patches.bounds[chosen], RIM_SHARE, MOST_RIM_DEGREES))
+    lines = np.stack([outer, inner], axis=1)  # [K, 2, E, 2]
+    grids = int(patches.grid.max(initial=0)) + 1
+    radius = 1.0 - SHELL if inward else 1.0 + SHELL * grids
+    edge = lines.shape[2]
+    template = _tile_faces(edge - 1, 1, inward=inward)
+    starts = np.arange(len(chosen))[:, None, None] * (2 * edge)
+    return SphereMesh(
+        (radius * directions(lines[..., 0], lines[..., 1])).reshape(-1, 3).astype(np.float32),
+        (starts + template).reshape(-1, 3).astype(np.uint32),
+        np.repeat(chosen, 2 * edge),
+    )
+
+
 def outlines(bounds: NDArray[np.float64]) -> NDArray[np.float64]:  # [K, 2, 2] -> [K, E, 2]
-    """Closed lines of azimuth and elevation around tiles, divided as finely for all of them."""
+    """Closed lines of azimuth and elevation around tiles, counterclockwise, divided as finely for all of them."""
     tiles = shrunk(bounds)
     pieces = max(1, int(np.ceil((tiles[..., 1] - tiles[..., 0]).max(initial=0.0) / STEP_DEGREES)))
     there, back = np.linspace(0.0, 1.0, pieces + 1), np.linspace(1.0, 0.0, pieces + 1)
@@ -65,9 +84,11 @@ def outlines(bounds: NDArray[np.float64]) -> NDArray[np.float64]:  # [K, 2, 2] -
     return tiles[:, None, :, 0] + along[None] * (tiles[:, None, :, 1] - tiles[:, None, :, 0])
 
 
-def shrunk(bounds: NDArray[np.float64]) -> NDArray[np.float64]:  # [K, 2, 2] -> [K, 2, 2]
-    """Tiles without the gap around them."""
-    gap = np.minimum(GAP_SHARE * (bounds[..., 1] - bounds[..., 0]), MOST_GAP_DEGREES)
+def shrunk(  # [K, 2, 2] -> [K, 2, 2]
+    bounds: NDArray[np.float64], share: float = GAP_SHARE, most_degrees: float = MOST_GAP_DEGREES
+) -> NDArray[np.float64]:
+    """Tiles without the gap around them: at each edge this share of the width, at most so many degrees."""
+    gap = np.minimum(share * (bounds[..., 1] - bounds[..., 0]), most_degrees)
     return np.stack([bounds[..., 0] + gap, bounds[..., 1] - gap], axis=-1)
 
 
