@@ -79,7 +79,7 @@ class SpherePanel:
             if event.status.cache is not None:
                 self.status = event.status
                 self.work.ask()
-        elif isinstance(event, LayersChanged) and self.status is not None:
+        elif isinstance(event, LayersChanged):
             self.work.ask()
 
     def frame(self) -> None:
@@ -98,10 +98,10 @@ class SpherePanel:
 
     def save_figure(self) -> None:
         """The sphere as it is chosen here, as a file for the person. Raises: ValueError where there is no cache."""
-        status, view = self._cached()
-        quantity, name = self.quantity.value, f"hash3d_{self.quantity.value.replace(' ', '_')}_{status.step}"
+        (status, view), quantity = self._cached(), self.quantity.value
+        name = f"hash3d_{quantity.replace(' ', '_')}_{status.step}.{self.format.value.lower()}"
         write = partial(write_figure, view=view, quantity=quantity, layer=self._layer(view))
-        self.opener.deliver(f"{name}.{self.format.value.lower()}", write, self.session)
+        self.opener.deliver(name, write, self.session)
 
     def save_csv(self) -> None:
         """Every cell's counters as a file for the person. Raises: ValueError where there is no cache."""

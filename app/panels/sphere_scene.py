@@ -50,8 +50,8 @@ class SphereScene:
 
     def hide(self) -> None:
         """Take everything away."""
-        for node in self._nodes.values():
-            node.remove()
+        if "/sphere" in self._nodes:
+            self._nodes["/sphere"].remove()  # And all that hangs on it.
         self._nodes.clear()
         self._drawn = None
 
