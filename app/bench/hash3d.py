@@ -15,8 +15,9 @@ import torch
 from h3d.models.hash3d import ADAPTIVE_GRIDS, Config, Grid, Hash3D
 from h3d.models.hash3d.cost import STABLE_DIFFUSION_1_5, cost
 from h3d.models.hash3d.cut import capturing, thin
+from h3d.models.hash3d.table import Limits, Table
 
-from .metrics import EXACT, RATIO_TOLERANCE, Effort, Metric, in_turns, timed
+from .metrics import EXACT, RATIO_TOLERANCE, Effort, Metric, in_turns, milliseconds, timed
 
 SMALL: Mapping[str, Any] = {
     "sample_size": 32,
@@ -33,6 +34,8 @@ SMALL: Mapping[str, Any] = {
 CASES = {"one_grid": (Grid(),), "adaptive": ADAPTIVE_GRIDS}
 CYCLE = 20
 """Calls between two readings of the cache's own time."""
+CROWD = 10_000
+"""Cells of a cache that is drawn."""
 
 
 def costs(effort: Effort) -> Iterator[Metric]:
@@ -81,10 +84,27 @@ def _own_seconds(unet: Any, grids: tuple[Grid, ...], arguments: Mapping[str, Any
 
 
 def _statistics_seconds(effort: Effort) -> float:
-    from h3d.models.hash3d.table import Limits, Table
+    table = _crowded_table()
+    return min(timed(lambda: table.statistics(0)) for _ in range(effort.blocks * effort.repeats))
 
+
+def sphere(effort: Effort) -> Iterator[Metric]:
+    """From what a cache of many cells shows of itself to the coloured tiles that a browser is sent."""
+    from h3d.app.panels.sphere_scene import Look, sphere_file
+    from h3d.models.hash3d.sphere import patches
+
+    counted, look = _crowded_table().statistics(CROWD), Look(radius=2.0)
+    seconds = min(
+        timed(lambda: sphere_file(patches(counted, "occupancy"), look)) for _ in range(effort.blocks * effort.repeats)
+    )
+    yield milliseconds("hash3d/sphere_10000_cells_ms", 1e3 * seconds)
+
+
+def _crowded_table() -> Table:
+    """Of `CROWD` cells, an entry in the middle of each."""
     table = Table([Grid(3.6, 1.8, 1.0, 1000.0)], Limits())
     latent = value = torch.zeros(1)
-    for i in range(10_000):
-        table.insert((3.6 * (i % 100), 1.8 * (i // 100) - 90.0, 1.0, 0.0), 0, latent, value, i)
-    return min(timed(lambda: table.statistics(0)) for _ in range(effort.blocks * effort.repeats))
+    for i in range(CROWD):
+        table.insert((3.6 * (i % 100) + 1.8, 1.8 * (i // 100) - 89.1, 1.0, 0.0), 0, latent, value, i)
+    assert len(table.statistics(0).grid) == CROWD
+    return table

@@ -69,6 +69,7 @@ WORKLOADS = (
     Workload(("sdf/train/armadillo", "sdf/frame/armadillo"), signed_distance.armadillo),
     Workload(("hash3d/hit_multiply_adds_share",), hash3d.costs),
     Workload(("hash3d/hit_time_share", "hash3d/lookup_share", "hash3d/statistics_ms"), hash3d.times),
+    Workload(("hash3d/sphere_10000_cells_ms",), hash3d.sphere),
     Workload(
         (
             "hash3d/full_pass_share",

@@ -37,7 +37,7 @@ WIDTH, TITLE, MAP, SMALL, CAPTION = 6.4, 0.3, (0.35, 5.2, 2.63), (1.5, 0.95), 0.
 title; height of what is written below."""
 
 
-def write_figure(path: Path, view: CacheView, quantity: Quantity, layer: int | None = None) -> None:
+def write_figure(path: Path, view: CacheView, quantity: Quantity = "hit rate", layer: int | None = None) -> None:
     """Writes the figure by the path's suffix, whole or not at all.
 
     Raises:

@@ -23,9 +23,7 @@ from .sphere_facts import counters, legend
 from .sphere_scene import Look, Sides, SphereScene, camera_radius
 from .sphere_timeline import TimelinePart
 
-NO_CACHE = (
-    "No run here learns from a denoiser with a cache. Start one in Optimise: New run, with a prompt or a picture."
-)
+NO_CACHE = "No run here learns from a denoiser with a cache; open a cut-out picture, or start h3d-view with --prompt."
 QUANTITIES, SIDES = get_args(Quantity), get_args(Sides)
 SIDES_HINT = "far: behind the object; near: before it, seen through; both."
 SIZE_HINT = "1 = as far out as the cameras are."

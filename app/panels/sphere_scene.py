@@ -58,7 +58,7 @@ class SphereScene:
     def draw(self, view: CacheView, found: Patches, look: Look) -> None:
         """Let the scene show this."""
         scene = self.session.client.scene
-        data = glb(_parts(found, look))
+        data = sphere_file(found, look)
         with self.session.client.atomic():
             frame = self._node("/sphere", lambda name: scene.add_frame(name, show_axes=False))
             frame.position, frame.wxyz = look.place.position, look.place.wxyz
@@ -126,15 +126,15 @@ class SphereScene:
         )
 
 
-def _parts(found: Patches, look: Look) -> list[Part]:
-    """The meshes of the sides that are drawn, the far one first, so that the near one is seen before it."""
+def sphere_file(found: Patches, look: Look) -> bytes:
+    """Tiles and rims of the sides that are drawn, the far one first, so that the near one is seen before it."""
     parts = []
     for inward in {"near": (False,), "far": (True,), "both": (True, False)}[look.sides]:
         mesh, rims = sphere_mesh(found, inward=inward), rim_mesh(found, found.recent_hits(RECENT), inward=inward)
         colors = colored(found.values, SEQUENTIAL, *found.span)[mesh.patch]
         parts.append(Part(mesh.vertices, mesh.faces, colors, 1.0 if inward else look.opacity))
         parts.append(Part(rims.vertices, rims.faces, np.ones_like(rims.vertices)))
-    return parts
+    return glb(parts)
 
 
 def camera_radius(view: CacheView) -> float:

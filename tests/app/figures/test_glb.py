@@ -32,7 +32,7 @@ def test_shapes_come_back_as_they_were():
 
 def test_colours_are_stored_as_linear_light():
     (mesh,) = read(glb([part(0.5)]))
-    colors = np.asarray(mesh.visual.vertex_attributes["color"], np.float64)
+    colors = np.asarray(mesh.visual.vertex_attributes["color"], np.float64)  # pyright: ignore
     colors = colors / (65535.0 if colors.max() > 255 else 255.0 if colors.max() > 1 else 1.0)
     np.testing.assert_allclose(colors[:, 0], 0.2140, atol=2e-3)
 
