@@ -1,6 +1,7 @@
 """Coloured meshes as a binary glTF, for the browser to draw as they are: no light, no shadow, one colour a vertex.
 
-V vertices, F faces. Source: glTF 2.0, KHR_materials_unlit.
+V vertices, F faces. viser's page maps tones of all that it draws, filmic curve and all; colours are stored so that they
+come out of that as they were meant. Source: glTF 2.0, KHR_materials_unlit; three.js's ACESFilmicToneMapping.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLOAT, UINT16, UINT32 = 5126, 5123, 5125
+FLOAT, UINT32 = 5126, 5125
 ATTRIBUTES, INDICES = 34962, 34963
+TO_FILM = np.array([[0.59719, 0.35458, 0.04823], [0.07600, 0.90834, 0.01566], [0.02840, 0.13383, 0.83777]])
+FROM_FILM = np.array(
+    [[1.60475, -0.53108, -0.07367], [-0.10208, 1.10813, -0.00605], [-0.00327, -0.07276, 1.07602]],
+)
+EXPOSURE = 1.0 / 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,7 @@ def glb(parts: Sequence[Part]) -> bytes:
         bounds = {"min": part.vertices.min(axis=0).tolist(), "max": part.vertices.max(axis=0).tolist()}
         attributes = {
             "POSITION": stored(part.vertices.astype("<f4"), ATTRIBUTES, "VEC3", FLOAT, **bounds),
-            "COLOR_0": stored(_linear(part.colors), ATTRIBUTES, "VEC4", UINT16, normalized=True),
+            "COLOR_0": stored(before_tone_mapping(part.colors).astype("<f4"), ATTRIBUTES, "VEC3", FLOAT),
         }
         indices = stored(part.faces.astype("<u4").reshape(-1), INDICES, "SCALAR", UINT32)
         primitives.append({"attributes": attributes, "indices": indices, "material": len(materials)})
@@ -80,12 +86,14 @@ def _material(opacity: float) -> dict[str, Any]:
     }
 
 
-def _linear(colors: NDArray[np.float32]) -> NDArray[np.uint16]:  # [V, 3] -> [V, 4]
-    """Linear light, as glTF has vertex colours; the fourth channel makes each a multiple of four bytes."""
+def before_tone_mapping(colors: NDArray[np.float32]) -> NDArray[np.float64]:  # [V, 3] -> [V, 3]
+    """The linear light of which the page's tone mapping makes these sRGB colours."""
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-    found = np.full((len(colors), 4), 65535, "<u2")
-    found[:, :3] = np.round(65535.0 * np.clip(linear, 0.0, 1.0))
-    return found
+    film = linear @ np.linalg.inv(FROM_FILM).T
+    # The curve is (x^2 + 0.0245786 x - 0.000090537) / (0.983729 x^2 + 0.4329510 x + 0.238081), below 1 / 0.983729.
+    a, b, c = 1.0 - 0.983729 * film, 0.0245786 - 0.4329510 * film, -0.000090537 - 0.238081 * film
+    x = (-b + np.sqrt(np.maximum(b * b - 4.0 * a * c, 0.0))) / (2.0 * a)
+    return x @ np.linalg.inv(TO_FILM).T / EXPOSURE
 
 
 def _file(described: bytes, data: bytes) -> bytes:

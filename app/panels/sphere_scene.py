@@ -5,6 +5,7 @@ Everything hangs on one frame, which stands where the run's layer does; inside i
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ from h3d.models.hash3d.sphere_mesh import rim_mesh, sphere_mesh
 from h3d.models.similarity import IDENTITY, Similarity
 from h3d.renderers.cameras import look_at, orbit, rotation_to_quat
 
+logger = logging.getLogger(__name__)
+
 Sides = Literal["far", "near", "both"]
 RECENT = 8
 """Cells with a rim: those that hit last."""
 MOST_CAMERAS = 16
+LONGEST_WAIT_SECONDS = 10.0
 FRUSTUM_RADIANS = math.radians(49.0)
 HIT, MISS, UNTRIED = (64, 192, 87), (250, 176, 5), (134, 142, 150)
 
@@ -47,6 +51,7 @@ class SphereScene:
         self.session = session
         self._nodes: dict[str, Any] = {}
         self._drawn: tuple[Patches, Look] | None = None
+        self._turn = 0  # of two nodes with tiles, the one that is shown
 
     def hide(self) -> None:
         """Take everything away."""
@@ -56,21 +61,30 @@ class SphereScene:
         self._drawn = None
 
     def draw(self, view: CacheView, found: Patches, look: Look) -> None:
-        """Let the scene show this."""
+        """Let the scene show this; returns when the browser has it."""
         scene = self.session.client.scene
         data = sphere_file(found, look)
+        old, self._turn = f"/sphere/tiles{self._turn}", 1 - self._turn
         with self.session.client.atomic():
             frame = self._node("/sphere", lambda name: scene.add_frame(name, show_axes=False))
             frame.position, frame.wxyz = look.place.position, look.place.wxyz
             size = look.radius * look.place.scale
-            tiles = self._node(
-                "/sphere/tiles", lambda name: scene.add_glb(name, data, cast_shadow=False, receive_shadow=False)
-            )
-            if tiles.glb_data != data:
-                tiles.glb_data = data
-            tiles.scale = size
+            plain = {"scale": size, "cast_shadow": False, "receive_shadow": False}
+            self._node(f"/sphere/tiles{self._turn}", lambda name: scene.add_glb(name, data, **plain))
             self._cameras(view.last[:MOST_CAMERAS], size)
         self._drawn = found, look
+        # A node whose file is exchanged is empty until the browser has read it: the old one stays until then.
+        self._wait_until_there()
+        if old in self._nodes:
+            self._nodes.pop(old).remove()
+
+    def _wait_until_there(self) -> None:
+        # See `Screen`: the browser answers in order. A hidden tab answers when it is looked at again, and is not sent
+        # one sphere after the other until then.
+        try:
+            self.session.client.local_storage.get_item("h3d-sphere", timeout=LONGEST_WAIT_SECONDS)
+        except (RuntimeError, TimeoutError):
+            logger.debug("the tab did not say that it has the sphere", exc_info=True)
 
     def direction(self, origin: tuple[float, ...], ray: tuple[float, ...]) -> tuple[float, float] | None:
         """Azimuth and elevation where a ray of the world meets a tile of the side that is drawn; None where none."""

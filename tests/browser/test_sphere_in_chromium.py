@@ -26,7 +26,7 @@ from h3d.models.hash3d import Config, Grid
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 120.0
+PATIENCE = 45.0
 STEPS = 150
 CANVAS = {"x": 330, "y": 150, "width": 600, "height": 600}  # Right of the browser's own remark on its WebGL.
 
@@ -63,6 +63,7 @@ def test_the_sphere_is_seen_clicked_and_looked_from(browser, tmp_path: Path):
         choose(page, "Colour", "occupancy")  # The queue is full in every cell: all are of the highest colour.
         page.get_by_role("button", name="Sphere in view").click()
         wait_until(page, lambda: of_colour(seen(page), SEQUENTIAL[-1]).mean() > 0.1, "no tile has its colour")
+        page.wait_for_timeout(1000)  # The flight ends.
         ys, xs = np.nonzero(of_colour(seen(page), SEQUENTIAL[-1]))
         nearest = int(np.argmin(np.abs(ys - np.median(ys)) + np.abs(xs - np.median(xs))))
         page.mouse.click(CANVAS["x"] + int(xs[nearest]), CANVAS["y"] + int(ys[nearest]))
