@@ -64,6 +64,7 @@ class SphereScene:
         """Let the scene show this; returns when the browser has it."""
         scene = self.session.client.scene
         data = sphere_file(found, look)
+        self._drawn = found, look
         old, self._turn = f"/sphere/tiles{self._turn}", 1 - self._turn
         with self.session.client.atomic():
             frame = self._node("/sphere", lambda name: scene.add_frame(name, show_axes=False))
@@ -72,7 +73,6 @@ class SphereScene:
             plain = {"scale": size, "cast_shadow": False, "receive_shadow": False}
             self._node(f"/sphere/tiles{self._turn}", lambda name: scene.add_glb(name, data, **plain))
             self._cameras(view.last[:MOST_CAMERAS], size)
-        self._drawn = found, look
         # A node whose file is exchanged is empty until the browser has read it: the old one stays until then.
         self._wait_until_there()
         if old in self._nodes:

@@ -178,19 +178,19 @@ def test_the_sphere_stands_where_the_runs_layer_does(program: Program):
     view = program.begin()
     program.show_sphere()
     (layer,) = program.workspace.layers
+    before = program.tab.page.received["SetPositionMessage"]
     program.workspace.change(layer.key, "move", position=(7.0, 0.0, 1.0), wxyz=(0.0, 0.0, 0.0, 1.0), scale=2.0)
+    moved = "the sphere did not follow"
+    program.tab.wait_until(lambda page: page.received["SetPositionMessage"] > before, moved, PATIENCE)
     program.look_at((7.0, 0.0, 1.0))
     turned = angles(directions(*FAR) * np.array([-1.0, -1.0, 1.0]))
     found = patches(view.statistics, "occupancy")
     patch = found.at(*turned)
     assert patch is not None
     text = f"azimuth {found.bounds[patch, 0, 0]:g}° to"
-
-    def met() -> bool:
-        program.tab.click_canvas(0.5, 0.5)  # Again and again: the sphere follows a layer in a while.
-        return (program.fact("cell") or "").startswith(text)
-
-    program.until(met, "the turned sphere was not met")
+    program.tab.click_canvas(0.5, 0.5)
+    program.until(lambda: (program.fact("cell") or "").startswith(text), "the turned sphere was not met")
+    program.until(lambda: not program.tab.control("Look from there").props["disabled"], "nothing is stored there")
     program.tab.click("Look from there")
     wanted = np.array([7.0, 0.0, 1.0])
     program.until(
