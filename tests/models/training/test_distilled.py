@@ -184,10 +184,14 @@ def test_rows_deleted_by_hand_stay_away_until_they_are_brought_back(prior, pictu
         step.live.edit(Delete(half))
     first = Selection().then("add", Rows.of(everything.ids[:100]))
     undo = step.live.edit(Delete(first))
-    assert not bool(torch.isin(next(running).snapshot().ids, everything.ids[:100]).any())
+    without = next(running).snapshot()
+    assert isinstance(without, Gaussians)
+    assert not bool(torch.isin(without.ids, everything.ids[:100]).any())
     step = next(running)
     step.live.edit(undo)
-    assert bool(torch.isin(everything.ids[:100], step.snapshot().ids).all())
+    back = step.snapshot()
+    assert isinstance(back, Gaussians)
+    assert bool(torch.isin(everything.ids[:100], back.ids).all())
 
 
 def test_a_batch_of_views_hits_one_by_one(prior, picture):
