@@ -5,7 +5,7 @@ rays meet of it. V vertices, F faces.
 """
 
 from .distance import MeshDistance, NoInside
-from .files import READABLE, WRITABLE, is_mesh, read, write
+from .files import READABLE, WRITABLE, Z_UP, is_mesh, read, write
 from .mesh import Mesh
 
-__all__ = ["READABLE", "WRITABLE", "Mesh", "MeshDistance", "NoInside", "is_mesh", "read", "write"]
+__all__ = ["READABLE", "WRITABLE", "Z_UP", "Mesh", "MeshDistance", "NoInside", "is_mesh", "read", "write"]

@@ -1,4 +1,4 @@
-"""Mesh files in and out: .obj by our own reader, .ply .stl .off .glb by open3d; .obj and .ply are written.
+"""Mesh files in and out: .obj by our own reader, .ply .stl .off .glb by open3d; .obj, .ply and .glb are written.
 
 Every failure is a `FormatError`. A .ply may also be splats or points: `is_mesh` tells them apart.
 """
@@ -15,12 +15,13 @@ from h3d.models.formats.errors import DAMAGED, REEXPORT, FormatError
 from h3d.models.formats.ply_header import MAGIC as PLY_MAGIC
 from h3d.models.formats.ply_header import read_header
 
-from . import obj
+from . import glb, obj
 from .library import open3d
 from .mesh import Mesh
 
 READABLE = (".obj", ".ply", ".stl", ".off", ".glb")
-WRITABLE = (".obj", ".ply")
+WRITABLE = (".obj", ".ply", ".glb")
+Z_UP = (0.0, 0.0, 1.0)
 LARGEST = 1e12
 """Coordinates beyond this count as not finite: they come from damaged files."""
 _ONE_OF = f"give one of {', '.join(READABLE)}"
@@ -58,8 +59,10 @@ def read(path: Path) -> Mesh:
     return mesh
 
 
-def write(path: Path, mesh: Mesh) -> None:
+def write(path: Path, mesh: Mesh, *, up: tuple[float, float, float] = Z_UP) -> None:
     """Writes by the suffix; vertex colours and normals go along. The file appears whole or not at all.
+
+    `up` is the direction that is up in the mesh's axes: a .glb says it, the others hold the vertices alone.
 
     Raises:
         FormatError: the suffix is not one that is written, or there are no faces.
@@ -72,6 +75,8 @@ def write(path: Path, mesh: Mesh) -> None:
         raise FormatError(path, "value", "there are 0 faces to write", "choose another threshold or a larger region")
     if suffix == ".obj":
         obj.write(path, mesh)
+    elif suffix == ".glb":
+        glb.write(path, mesh, up)
     else:
         _write_ply(path, mesh)
 
@@ -94,6 +99,8 @@ def _read_by_open3d(path: Path) -> Mesh:
     if len(faces) < declared:
         raise FormatError(path, "faces", f"declares {declared:,} of them, {len(faces):,} can be read", DAMAGED)
     colors = np.asarray(found.vertex_colors, np.float32).copy()
+    if path.suffix.lower() == ".glb":
+        colors = glb.srgb_from_linear(colors).astype(np.float32)
     return Mesh(vertices, faces, colors if len(colors) == len(vertices) else None)
 
 
