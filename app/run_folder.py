@@ -27,6 +27,7 @@ import torch
 
 from h3d.app.figures.png import write_png
 from h3d.models.formats.atomic import replacing
+from h3d.models.formats.scenes import RUN_SPLATS
 
 FIRST_COLUMNS, LAST_COLUMNS = ("step", "seconds", "loss"), ("rays", "samples", "count")
 
@@ -47,7 +48,7 @@ class RunFolder:
 
     @property
     def splats(self) -> Path:
-        return self.path / "gaussians.ply"
+        return self.path / RUN_SPLATS
 
     @property
     def compact_splats(self) -> Path:

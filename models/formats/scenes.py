@@ -9,19 +9,24 @@ from .errors import FormatError
 from .nerfstudio_folder import find_checkpoint
 
 SCENE_SUFFIXES = (".ply", ".splat", ".ksplat", ".spz", ".sog")
+RUN_SPLATS = "gaussians.ply"
+"""What a run of h3d train leaves in its folder."""
 _ITERATION = re.compile(r"iteration_(\d{1,12})")
 
 
 def find_scene(folder: Path | str) -> Path:
     """The scene file in `folder`.
 
-    meta.json of a SOG folder; else point_cloud/iteration_N/point_cloud.ply with the highest N, as 3DGS training
-    leaves it, or the newest checkpoint of a run of nerfstudio; else the single file with a splat suffix.
+    meta.json of a SOG folder; else what a run of h3d train leaves; else point_cloud/iteration_N/point_cloud.ply with
+    the highest N, as 3DGS training leaves it, or the newest checkpoint of a run of nerfstudio; else the single file
+    with a splat suffix.
     Raises: FormatError when there is none, or several to choose from.
     """
     folder = Path(folder)
     if (folder / "meta.json").is_file():
         return folder / "meta.json"
+    if (folder / RUN_SPLATS).is_file():  # Its compact copy lies beside it.
+        return folder / RUN_SPLATS
     trained = _last_iteration(folder) or find_checkpoint(folder)
     if trained is not None:
         return trained
