@@ -1,4 +1,4 @@
-"""Surfaces out of fields: triangle meshes by marching cubes, and points all over them.
+"""Surfaces out of fields and of Gaussians: triangle meshes by marching cubes, and points all over them.
 
 The field is asked block by block, and only where its surface can be, so that fine grids cost neither the memory nor the
 time of their volume. Vertices that blocks share have the same bits in both and become one: the mesh is as closed as the
@@ -17,11 +17,12 @@ import torch
 from h3d.renderers.cancel import CancelFlag, Cancelled
 from h3d.renderers.threads import one_torch_thread
 
-from .field_view import Field
+from .gaussian_colors import seen_colors
+from .gaussians import Gaussians
 from .hash_grid import HashGridField
 from .meshes import Mesh
 from .meshes.mesh import SurfaceSampler
-from .meshing_volumes import Volume, volume_of
+from .meshing_volumes import Meshable, Volume, volume_of
 from .signed_distance import SignedDistanceField
 
 BLOCK = 16
@@ -47,7 +48,8 @@ class MeshingOptions:
     """Cells along the longest side of what is meshed, 8 to 2048."""
     threshold: float | None = None
     """Where the surface is. Radiance fields: the density per unit of the field's length, none = 12.2 per length of the
-    unit cube; distance fields: the distance, none = 0."""
+    unit cube; Gaussians: their opacities times exp(-d^2 / 2) summed up, none = 0.25; distance fields: the distance,
+    none = 0."""
     colors: bool = True
     """Whether vertices get the colour that is seen of them; distance fields have none."""
     largest_component: bool = False
@@ -76,13 +78,13 @@ class SurfacePoints:
 
 
 def isosurface(
-    field: Field,
+    field: Meshable,
     options: MeshingOptions = MeshingOptions(),
     *,
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> Mesh:
-    """The surface of a field in its own axes, with normals; it is open where the crop box cuts it.
+    """The surface of a field or of Gaussians in its own axes, with normals; it is open where the crop box cuts it.
 
     Raises:
         ValueError: there is no surface there, or this kind of field has none; one sentence.
@@ -98,7 +100,7 @@ def isosurface(
 
 
 def point_cloud(
-    field: Field,
+    field: Meshable,
     count: int,
     options: MeshingOptions = MeshingOptions(resolution=POINT_RESOLUTION),
     *,
@@ -187,7 +189,7 @@ def _scaled(asset_from_box: np.ndarray, cell: float, low: np.ndarray) -> np.ndar
     return asset_from_box @ box_from_cells
 
 
-def _dressed(field: Field, mesh: Mesh, colors: bool, progress: Progress, cancel: CancelFlag | None) -> Mesh:
+def _dressed(field: Meshable, mesh: Mesh, colors: bool, progress: Progress, cancel: CancelFlag | None) -> Mesh:
     """The mesh with normals and, where the field has them, colours."""
     mesh = mesh.with_normals()
     assert mesh.normals is not None
@@ -199,9 +201,15 @@ def _dressed(field: Field, mesh: Mesh, colors: bool, progress: Progress, cancel:
 
 
 def _seen_colors(
-    field: Field, points: np.ndarray, normals: np.ndarray, progress: Progress, cancel: CancelFlag | None
+    field: Meshable, points: np.ndarray, normals: np.ndarray, progress: Progress, cancel: CancelFlag | None
 ) -> np.ndarray | None:  # [P, 3] twice -> [P, 3]
-    """The colours that are seen straight from above the surface."""
+    """The colours that are seen straight from above the surface; of Gaussians, from all around."""
+    if isinstance(field, Gaussians):
+
+        def share(done: float) -> None:
+            progress(MARCHED_SHARE + (1.0 - MARCHED_SHARE) * done)
+
+        return seen_colors(field, points, normals, progress=share, cancel=cancel)
     if not isinstance(field, HashGridField):
         return None
     matrix = field.ngp_from_world

@@ -1,4 +1,4 @@
-"""What marching cubes ask of each kind of field: a value that is above 0 in the solid, and where a surface can be.
+"""What marching cubes ask of fields and of Gaussians: a value above 0 in the solid, and where a surface can be.
 
 A volume has axes of its own, in which its box is even: the unit cube of the fields. B blocks, P points.
 """
@@ -15,6 +15,8 @@ import torch
 from h3d.renderers.fields import GRID_SIDE, SMALLEST_STEP, morton_encode
 
 from .field_view import Field
+from .gaussian_volume import THRESHOLD, GaussianDensity
+from .gaussians import Gaussians
 from .hash_grid import THICKNESS_THRESHOLD, HashGridField
 from .signed_distance import SignedDistanceField
 
@@ -25,6 +27,9 @@ LOG_REACH = 4.0
 DISTANCE_TRUST, DISTANCE_SLACK = 1.3, 0.01
 """A learnt distance may be wrong by this factor, and this much of the unit cube, before a block is overlooked."""
 AT_ONCE = 1 << 16
+
+Meshable = Gaussians | Field
+"""What may have a surface; which fields do, `volume_of` knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class Volume:
 
 
 def volume_of(
-    field: Field,
+    field: Meshable,
     threshold: float | None,
     crop_low: tuple[float, float, float],
     crop_high: tuple[float, float, float],
@@ -55,8 +60,11 @@ def volume_of(
         low = np.maximum(field.aabb[0].double().numpy(), 0.0)
         high = np.minimum(field.aabb[1].double().numpy(), 1.0)
         return _of_densities(field, threshold, _cropped(np.stack([low, high]), crop_low, crop_high))
+    if isinstance(field, Gaussians):
+        density = GaussianDensity.of(field)
+        return _of_gaussians(density, threshold, _cropped(density.box, crop_low, crop_high))
     kind = type(field).__name__
-    raise ValueError(f"a {kind} has no surface to mesh; give a radiance field or a signed distance field")
+    raise ValueError(f"a {kind} has no surface to mesh; give Gaussians, a radiance field or a signed distance field")
 
 
 def _cropped(
@@ -85,8 +93,7 @@ def _of_densities(field: HashGridField, threshold: float | None, box: np.ndarray
     matrix = field.ngp_from_world.numpy()
     scale = float(abs(np.linalg.det(matrix[:3, :3])) ** (1 / 3))  # NGP units a unit of the world
     density = DENSITY_THRESHOLD if threshold is None else threshold / scale
-    if not density > 0.0:
-        raise ValueError(f"threshold {threshold}: the density at the surface must be above 0")
+    _check_density(density, threshold)
     cells = _solid_cells(field, density)
     level = np.float32(math.log(density))
 
@@ -107,6 +114,26 @@ def _of_densities(field: HashGridField, threshold: float | None, box: np.ndarray
         return np.array(found, bool)
 
     return Volume("the radiance field", box, np.linalg.inv(matrix), values, occupied)
+
+
+def _of_gaussians(rows: GaussianDensity, threshold: float | None, box: np.ndarray) -> Volume:
+    density = THRESHOLD if threshold is None else threshold
+    _check_density(density, threshold)
+    level = np.float32(math.log(density))
+
+    def values(points: np.ndarray) -> np.ndarray:
+        found = np.log(np.maximum(rows.at(points), np.float32(1e-12)))
+        return np.clip(found - level, -LOG_REACH, LOG_REACH)
+
+    def occupied(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        return rows.may_reach(lows, highs, density)
+
+    return Volume("the Gaussians", box, np.eye(4), values, occupied)
+
+
+def _check_density(density: float, threshold: float | None) -> None:
+    if not density > 0.0:
+        raise ValueError(f"threshold {threshold}: the density at the surface must be above 0")
 
 
 def _solid_cells(field: HashGridField, density: float) -> np.ndarray:  # [128, 128, 128] bool, axes x y z

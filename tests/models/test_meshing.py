@@ -1,15 +1,21 @@
-"""Proves meshes and points out of fields, by balls that are known exactly: closed over blocks, in place, coloured."""
+"""Proves meshes and points of fields and Gaussians, by balls known exactly: closed over blocks, in place, coloured."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from balls import ball as gaussian_ball
 from known_fields import ball, density_field, distance_field
 
 from h3d.models.datasets import NgpSpace
+from h3d.models.gaussian_volume import THRESHOLD
+from h3d.models.gaussians import Gaussians, from_rows
+from h3d.models.initial_gaussians import initial_gaussians
 from h3d.models.meshes.mesh import open_edges
 from h3d.models.meshing import MARCHED_SHARE, MeshingOptions, isosurface, point_cloud
+from h3d.models.procedural import make_object
+from h3d.models.procedural.views import surface_normals
 from h3d.models.signed_distance import SignedDistanceField
 from h3d.renderers.cancel import CancelFlag, Cancelled
 
@@ -88,6 +94,54 @@ def test_a_radiance_field_becomes_a_coloured_mesh_in_the_worlds_axes():
     assert np.allclose(same.vertices, mesh.vertices, atol=1e-5) and same.colors is None
 
 
+def one_gaussian(scales: tuple[float, float, float]) -> Gaussians:
+    """At (1, 2, 3), a third of a turn about the diagonal away from the axes: x is y, y is z, z is x."""
+    return from_rows(
+        means=CENTRE[None],
+        quats=np.array([[0.5, 0.5, 0.5, 0.5]]),
+        log_scales=np.log([scales]),
+        logit_opacities=np.array([20.0]),
+        sh=np.zeros((1, 1, 3)),
+    )
+
+
+@pytest.mark.parametrize("threshold", [THRESHOLD, 0.6])
+def test_one_gaussian_is_an_ellipsoid_where_its_density_is_the_threshold(threshold: float):
+    mesh = isosurface(one_gaussian((0.1, 0.2, 0.4)), MeshingOptions(resolution=96, threshold=threshold, colors=False))
+    deviations = (mesh.vertices - CENTRE) / (0.4, 0.1, 0.2)
+    assert np.allclose(np.linalg.norm(deviations, axis=1), np.sqrt(-2.0 * np.log(threshold)), rtol=0.01)
+    assert open_edges(mesh) == 0 and mesh.volume > 0.0 and mesh.colors is None
+
+
+@pytest.mark.parametrize("resolution", [40, 96])
+def test_a_ball_of_gaussians_is_a_closed_coloured_shell_whatever_the_order_of_rows(resolution: int):
+    gaussians = gaussian_ball((0.9, 0.1, 0.1))
+    mesh = isosurface(gaussians, MeshingOptions(resolution=resolution, largest_component=True))
+    radii = np.linalg.norm(mesh.vertices, axis=1)
+    # Rows are 0.06 wide; their density is 3.5 on the ball on the average, and so a quarter 2.3 widths farther out.
+    assert open_edges(mesh) == 0 and len(mesh.vertices) - len(mesh.faces) / 2 == 2
+    assert np.isclose(np.median(radii), 1.0 + 2.3 * 0.06, atol=0.01)
+    assert radii.min() > 1.0 and radii.max() < 1.0 + 3.0 * 0.06
+    assert mesh.colors is not None and np.abs(mesh.colors - (0.9, 0.1, 0.1)).max() < 0.02
+    shuffled = gaussians.keep(torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0)))
+    again = isosurface(shuffled, MeshingOptions(resolution=resolution, largest_component=True, colors=False))
+    assert np.array_equal(again.vertices, mesh.vertices) and np.array_equal(again.faces, mesh.faces)
+
+
+def test_gaussians_strewn_over_an_object_become_its_surface():
+    solid, draws = make_object(1_000_003).solid, np.random.default_rng(0)
+    points = draws.uniform(-0.75, 0.75, (200_000, 3)).astype(np.float32)
+    points = points[np.abs(solid.distance(points)) < 0.03][:10_000]
+    for _ in range(3):
+        points -= solid.distance(points)[:, None] * surface_normals(solid, points)
+    made = initial_gaussians(torch.from_numpy(points), None, torch.Generator().manual_seed(0), 0, opacity=0.9)
+    mesh = isosurface(made, MeshingOptions(resolution=96, largest_component=True, colors=False))
+    width = float(made.scales.mean())
+    distances = solid.distance(mesh.vertices.astype(np.float32))
+    assert open_edges(mesh) == 0 and float(np.quantile(distances, 0.99)) < 4.0 * width
+    assert float(np.median(np.abs(distances))) < 2.5 * width
+
+
 def test_what_no_camera_saw_is_not_meshed():
     field = density_field(log_density)
     half = field.thickness.clone()
@@ -96,6 +150,13 @@ def test_what_no_camera_saw_is_not_meshed():
     half[0, cell_centers(torch.arange(half.shape[1]), 0)[:, 0] > 0.5] = -1.0
     unseen = type(field)(**{**vars(field), "thickness": half})
     assert isosurface(unseen, MeshingOptions(resolution=64)).vertices[:, 0].max() < 0.53
+
+
+def test_points_on_gaussians_lie_on_their_surface_and_are_coloured():
+    found = point_cloud(gaussian_ball((0.1, 0.7, 0.1)), 500, MeshingOptions(resolution=64, largest_component=True))
+    radii = np.linalg.norm(found.points, axis=1)
+    assert radii.min() > 1.0 and radii.max() < 1.18
+    assert found.colors is not None and np.abs(found.colors - (0.1, 0.7, 0.1)).max() < 0.02
 
 
 @pytest.mark.parametrize("kind", ["distances", "densities"])
@@ -126,6 +187,10 @@ def test_wrong_wishes_get_one_sentence(field: SignedDistanceField):
         MeshingOptions(crop_low=(0.5, 0.0, 0.0), crop_high=(0.5, 1.0, 1.0))
     with pytest.raises(ValueError, match="the density at the surface must be above 0"):
         isosurface(density_field(log_density), MeshingOptions(threshold=0.0))
+    with pytest.raises(ValueError, match="threshold -1.0: the density at the surface must be above 0"):
+        isosurface(one_gaussian((0.1, 0.1, 0.1)), MeshingOptions(threshold=-1.0))
+    with pytest.raises(ValueError, match="the Gaussians: there is no surface at this threshold"):
+        isosurface(one_gaussian((0.1, 0.1, 0.1)), MeshingOptions(threshold=2.0))
     with pytest.raises(ValueError, match="count 0: must be 1"):
         point_cloud(field, 0)
 
