@@ -1,4 +1,4 @@
-"""`h3d export`: the surface of a field as a mesh or as points, by the same code as the viewer's panel."""
+"""`h3d export`: the surface of a field or of Gaussians as a mesh or points, by the same code as the viewer's panel."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from typing import Annotated
 
 import tyro
 
-from h3d.models import meshes
-from h3d.models.field_files import read_field
-from h3d.models.field_view import Field
+from h3d.models import formats, meshes
+from h3d.models.field_files import is_field, read_field
 from h3d.models.formats import FormatError, point_cloud
-from h3d.models.meshing import MeshingOptions, Progress, isosurface
+from h3d.models.meshing import Meshable, MeshingOptions, Progress, isosurface
 from h3d.models.meshing import point_cloud as surface_points
 from h3d.renderers.cancel import CancelFlag
+
+from .homes import home_of_asset
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write the surface of a field as a mesh (.obj, .ply) or as a point cloud (.ply)."""
+    """Write the surface of a field or of Gaussians as a mesh (.obj, .ply, .glb) or as a point cloud (.ply)."""
 
     field: tyro.conf.Positional[Path]
-    """A field's file (.safetensors), or the folder of a run of h3d train."""
+    """A field's file (.safetensors), Gaussians' (.ply, .splat, .spz, .sog), or the folder of a run of h3d train."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """File to write: .obj or .ply for a mesh, .ply for points."""
+    """File to write: .obj, .ply or .glb (which glTF has y-up) for a mesh, .ply for points."""
     points: int | None = None
     """Write this many points on the surface, with colours and normals; none = a mesh."""
     resolution: int = 256
     """Cells of the marching cubes along the longest side of what is exported."""
     threshold: float | None = None
-    """Where the surface is: a density for radiance fields (none = 12.2 per length of the unit cube), a distance for
-    distance fields (none = 0)."""
+    """Where the surface is: a density for radiance fields (none = 12.2 per length of the unit cube) and for
+    Gaussians (the sum of opacity * exp(-d^2 / 2), none = 0.25), a distance for distance fields (none = 0)."""
     colors: bool = True
     """Whether vertices and points get colours, where the field has some."""
     largest_component: bool = False
@@ -65,9 +66,11 @@ def export_command(config: ExportConfig, *, progress: Progress | None = None) ->
     """
     check_output(config.output, points=config.points is not None)
     options = config.meshing
-    field = read_field(config.field)
+    field = read_field(config.field) if is_field(config.field) else formats.read(config.field)
     if config.points is None:
-        return export_mesh(field, config.output, options, progress=progress)
+        home = home_of_asset(field)
+        up = meshes.Z_UP if home is None else home.up
+        return export_mesh(field, config.output, options, up=up, progress=progress)
     return export_points(field, config.output, config.points, options, seed=config.seed, progress=progress)
 
 
@@ -88,22 +91,26 @@ def check_output(path: Path, *, points: bool) -> None:
 
 
 def export_mesh(
-    field: Field,
+    field: Meshable,
     path: Path,
     options: MeshingOptions,
     *,
+    up: tuple[float, float, float] = meshes.Z_UP,
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> str:
-    """Writes the surface of a field as triangles; what was written. Raises as `export_command`, and `Cancelled`."""
+    """Writes a surface as triangles, `up` as `meshes.write`; what was written.
+
+    Raises: as `export_command`, and `Cancelled`.
+    """
     mesh = isosurface(field, options, progress=progress, cancel=cancel)
-    meshes.write(path, mesh)
+    meshes.write(path, mesh, up=up)
     colored = "" if mesh.colors is None else ", with colours"
     return f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces{colored}, {_size(path)}"
 
 
 def export_points(
-    field: Field,
+    field: Meshable,
     path: Path,
     count: int,
     options: MeshingOptions,
@@ -112,7 +119,7 @@ def export_points(
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> str:
-    """Writes points on the surface of a field; what was written. Raises as `export_command`, and `Cancelled`."""
+    """Writes points on a surface; what was written. Raises as `export_command`, and `Cancelled`."""
     found = surface_points(field, count, options, seed=seed, progress=progress, cancel=cancel)
     point_cloud.write(path, found.points, colors=found.colors, normals=found.normals)
     colored = "" if found.colors is None else ", with colours"

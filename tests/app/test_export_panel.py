@@ -23,6 +23,7 @@ from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.workspace import Workspace
 from h3d.models import meshes
 from h3d.models.formats import point_cloud
+from h3d.models.gaussians import Gaussians
 
 PATIENCE = 30.0
 EXPORT = "Field/Export the surface"
@@ -124,6 +125,20 @@ def test_a_file_that_exists_is_replaced_only_after_a_question(program: Program):
     assert len(meshes.read(path).faces) > 100
 
 
+def test_gaussians_are_exported_without_the_rows_that_are_hidden(program: Program):
+    layer = program.layers["splats"]
+    assert isinstance(layer.asset, Gaussians)
+    program.workspace.change(layer.key, "hide rows", hidden_rows=layer.asset.means[:, 0] > 0.0)
+    program.select("splats")
+    program.tab.set_gui("Field/Crop x", (0.0, 0.1))  # Of fields: Gaussians are drawn whole.
+    program.set("Export as", "half.glb")
+    program.click("Export to the server's disk")
+    program.told("half.glb: exported", "faces, with colours")
+    mesh = meshes.read(program.folder / "half.glb")
+    assert mesh.bounds[0, 0] < -1.0 and mesh.bounds[1, 0] < 0.3
+    assert mesh.colors is not None and np.abs(mesh.colors - (0.9, 0.1, 0.1)).max() < 0.03
+
+
 def test_points_are_downloaded_by_their_number(program: Program):
     program.set("As", "points")
     until(lambda: program.visible("Points"), "the number of points is not asked for")
@@ -165,8 +180,8 @@ def test_only_what_means_something_for_the_layer_is_asked(program: Program):
     program.set("Export as", "sdf.ply")
     program.click("Export to the server's disk")
     program.told("sdf.ply: exported", "faces, ")
-    program.select("nerf")
-    until(lambda: program.visible("Surface at"), "it does not come back")
+    program.select("splats")
+    until(lambda: program.visible("Surface at") and not program.visible("In the crop box"), "it does not come back")
 
 
 def test_wrong_wishes_get_one_sentence_and_leave_no_file(program: Program, tmp_path: Path):
@@ -175,7 +190,7 @@ def test_wrong_wishes_get_one_sentence_and_leave_no_file(program: Program, tmp_p
         program.click("Export to the server's disk")
         program.told(title, sentence)
 
-    refused("ball.stl", "a mesh is not written as .stl; use .obj or .ply")
+    refused("ball.stl", "a mesh is not written as .stl; use .obj or .ply or .glb")
     refused(str(tmp_path / "outside.ply"), "outside the folders opened at start")
     refused("deep/ball.ply", "the folder")
     program.tab.set_gui("Field/Crop x", (0.0, 0.1))
@@ -186,8 +201,6 @@ def test_wrong_wishes_get_one_sentence_and_leave_no_file(program: Program, tmp_p
     program.set("Resolution", 32)
     program.set("As", "points")
     refused("ball.obj", "points are not written as .obj; use .ply")
-    program.select("splats")
-    refused("ball.ply", "splats: Gaussians have no surface to export; select a field")
     program.session.select(None)
     refused("ball.ply", "no layer is selected")
     assert list(program.folder.iterdir()) == [] and not (tmp_path / "outside.ply").exists()
