@@ -66,12 +66,18 @@ def export_command(config: ExportConfig, *, progress: Progress | None = None) ->
     """
     check_output(config.output, points=config.points is not None)
     options = config.meshing
-    field = read_field(config.field) if is_field(config.field) else formats.read(config.field)
+    field = _read(config.field)
     if config.points is None:
         home = home_of_asset(field)
         up = meshes.Z_UP if home is None else home.up
         return export_mesh(field, config.output, options, up=up, progress=progress)
     return export_points(field, config.output, config.points, options, seed=config.seed, progress=progress)
+
+
+def _read(path: Path) -> Meshable:
+    if meshes.is_mesh(path):  # Else a .ply of triangles would be read as the points that its vertices are.
+        raise FormatError(path, "file", "is a mesh already", "give a field, Gaussians, or the folder of a run")
+    return read_field(path) if is_field(path) else formats.read(path)
 
 
 def check_output(path: Path, *, points: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from balls import ball as gaussian_ball
-from known_fields import ball, density_field, distance_field
+from known_fields import ball, ball_mesh, density_field, distance_field
 
 from h3d.app.export_verb import ExportConfig, export_command
 from h3d.models import formats, meshes
@@ -91,3 +91,7 @@ def test_wrong_wishes_get_one_sentence_and_leave_no_file(run: Path, tmp_path: Pa
     with pytest.raises(FormatError, match="there is no such file or folder"):
         export_command(replace(config, field=tmp_path / "absent.safetensors", output=tmp_path / "m.obj"))
     assert list(tmp_path.iterdir()) == []
+    meshes.write(tmp_path / "ball.ply", ball_mesh(subdivisions=1))
+    with pytest.raises(FormatError, match="ball.ply: file: is a mesh already; give a field, Gaussians, or the folder"):
+        export_command(replace(config, field=tmp_path / "ball.ply", output=tmp_path / "m.glb"))
+    assert [path.name for path in tmp_path.iterdir()] == ["ball.ply"]
