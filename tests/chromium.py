@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -42,3 +44,32 @@ def choose(page, label: str, option: str) -> None:
     """Choose an option of the dropdown with this label, as a person would."""
     page.get_by_label(label, exact=True).first.click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def press_folder(page, name: str) -> None:
+    page.get_by_text(name, exact=True).locator("visible=true").last.click()  # A tab above may have the same name.
+    page.wait_for_timeout(300)  # It slides open.
+
+
+def resting(page, handle) -> None:
+    """Wait until it stays where it is: folders slide, and slide on when the machine is busy."""
+    before, now = None, handle.bounding_box()
+    deadline = time.monotonic() + PATIENCE
+    while now is None or now != before:
+        assert time.monotonic() < deadline, "it never rests"
+        page.wait_for_timeout(150)
+        before, now = now, handle.bounding_box()
+
+
+def drag_slider(page, label: str, far: int) -> None:
+    """Drag the slider of this label by so many pixels."""
+    named = page.locator("label").filter(has_text=re.compile(f"^{re.escape(label)}$")).locator("visible=true").first
+    handle = page.locator(f'[id="{named.get_attribute("for")}"]').first
+    handle.scroll_into_view_if_needed()
+    resting(page, handle)
+    thumb = handle.locator(".mantine-Slider-thumb").first.bounding_box()
+    x, y = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + far, y, steps=8)
+    page.mouse.up()

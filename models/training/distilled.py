@@ -188,12 +188,14 @@ def train(
 ) -> Iterator[Step[Asset]]:
     """Steps without end; the listener stops asking. `resume` is a checkpoint of a run of the same subject and config.
 
+    All is done where steps are asked for: another run's cache may stand around the same denoiser until then.
+
     Raises:
         ValueError: a prior cannot be loaded or told the subject, or the checkpoint is damaged or of another run.
         RuntimeError: the loss is no longer a number.
     """
     trainer = DistilledTrainer(scene, subject, config, name)
-    return steps(trainer, trainer.start() if resume is None else trainer.load(resume))
+    yield from steps(trainer, trainer.start() if resume is None else trainer.load(resume))
 
 
 def reference_camera(reference: Reference, size: int) -> Camera:

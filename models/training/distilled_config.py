@@ -19,7 +19,7 @@ from h3d.models.hash3d.retrieval import Weighting as Retrieval
 from h3d.models.knobs import Turn
 
 CACHE, GUIDANCE, CAMERAS, REFERENCE, RATES, PICTURE = (
-    "hash3d",
+    "cache",
     "guidance",
     "cameras",
     "reference",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from chromium import NEEDS_CHROMIUM
+from chromium import NEEDS_CHROMIUM, press_folder, resting
 from posed_ball import write_posed_ball
 from program import running_program
 
@@ -43,21 +43,6 @@ def changes(run: Path) -> dict[str, list[tuple[int, Any]]]:
             (name,) = event.keys() - {"step", "event"}
             found.setdefault(name, []).append((event["step"], event[name]))
     return found
-
-
-def press_folder(page, name: str) -> None:
-    page.get_by_text(name, exact=True).locator("visible=true").last.click()  # A tab above may have the same name.
-    page.wait_for_timeout(300)  # It slides open.
-
-
-def resting(page, handle) -> None:
-    """Wait until it stays where it is: folders slide, and slide on when the machine is busy."""
-    before, now = None, handle.bounding_box()
-    deadline = time.monotonic() + PATIENCE
-    while now is None or now != before:
-        assert time.monotonic() < deadline, "it never rests"
-        page.wait_for_timeout(150)
-        before, now = now, handle.bounding_box()
 
 
 def turn(page, name: str, knob: Knob) -> None:

@@ -26,7 +26,7 @@ from h3d.models.hash3d import Config, Grid
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 45.0
+PATIENCE = 120.0
 STEPS = 150
 CANVAS = {"x": 330, "y": 150, "width": 600, "height": 600}  # Right of the browser's own remark on its WebGL.
 
@@ -56,6 +56,7 @@ def test_the_sphere_is_seen_clicked_and_looked_from(browser, tmp_path: Path):
     run = optimisation.begin(CachedTask(Config(eta=0.0, grids=(Grid(30.0, 30.0, 9.0, 1000.0),))), home=home)
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     try:
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(f"{guarded.url}&fixedDpr=1")
         page.get_by_role("tab", name="Hash3D", exact=True).click()
         wait_until(page, lambda: optimisation.statuses()[0].step >= STEPS, "it did not go on")
