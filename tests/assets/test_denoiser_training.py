@@ -144,3 +144,17 @@ def test_the_test_compares_with_copying_and_with_the_mean():
     }
     assert 5.0 < result.numbers["copy_psnr"] < 40.0 and 0.2 < result.numbers["copy_iou"] < 1.0
     assert result.sheet.shape == (2 * 32, 3 * 16, 3)
+
+
+def test_a_run_may_begin_with_a_denoiser_that_there_is(tmp_path: Path):
+    before = training.new_state(TINY, TrainingOptions(seed=5))
+    denoiser = EmbeddedDenoiser(before.network, {"steps": 70, "earlier_steps": 30})
+    state = training.new_state(TINY, OPTIONS)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(state.network.parameters(), before.network.parameters(), strict=True)
+    )
+    training.begin_with(state, denoiser)
+    assert all(torch.equal(a, b) for a, b in zip(state.network.parameters(), before.network.parameters(), strict=True))
+    assert all(torch.equal(value, state.network.state_dict()[name]) for name, value in state.average.items())
+    training.save(state, OPTIONS, tmp_path)
+    assert training.load(tmp_path, OPTIONS)[0].earlier_steps == 100

@@ -1,7 +1,7 @@
 """Makes the embedded denoiser; hours on two cores, and it may be stopped at any time.
 
-python -m h3d.assets.make.denoiser train --out RUN [--minutes 60] [--steps 30000] [--objects 4096]
-    trains, or goes on where RUN was
+python -m h3d.assets.make.denoiser train --out RUN [--minutes 60] [--steps 30000] [--objects 4096] [--weights FILE]
+    trains, or goes on where RUN was; a new run may begin with a denoiser that there is
 python -m h3d.assets.make.denoiser test --run RUN [--objects 50] [--views 4] [--steps 25] [--guidance 2]
     draws novel views of held-out objects: test.json, test.png
 python -m h3d.assets.make.denoiser export --run RUN [--output FILE]
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import h3d.assets
-from h3d.models.diffusion.embedded import SHIPPED, EmbeddedDenoiser, write_embedded
+from h3d.models.diffusion.embedded import SHIPPED, EmbeddedDenoiser, load_embedded, write_embedded
 from h3d.models.diffusion.network import NetworkConfig
 from h3d.models.formats.atomic import replacing
 
@@ -46,6 +46,7 @@ def main() -> None:
     verb.add_argument("--minutes", type=float, default=60.0, help="stop after these; the run may go on later")
     verb.add_argument("--steps", type=int, default=TrainingOptions.steps)
     verb.add_argument("--objects", type=int, default=4096)
+    verb.add_argument("--weights", type=Path, help="a denoiser to begin with, such as the shipped one; none = random")
     verb.add_argument("--threads", type=int, default=2)
     verb.add_argument("--seed", type=int, default=TrainingOptions.seed)
     verb.add_argument("--precision", choices=("float32", "bfloat16"), default=TrainingOptions.precision)
@@ -75,7 +76,11 @@ def _train(args: argparse.Namespace) -> None:
     if (args.out / training.CHECKPOINT).exists():
         state, options = training.load(args.out, options)
     else:
-        state = training.new_state(NetworkConfig(), options)
+        denoiser = None if args.weights is None else load_embedded(args.weights)
+        config = NetworkConfig() if denoiser is None else denoiser.network.config
+        state = training.new_state(config, options)
+        if denoiser is not None:
+            training.begin_with(state, denoiser)
     size = state.network.config.size
     dataset = open_dataset(args.views or args.out.parent / f"views_{size}", args.objects, size)
     training.trim_log(args.out, state.step)
@@ -112,6 +117,7 @@ def _export(args: argparse.Namespace) -> None:
     network, header = training.averaged_network(args.folder)
     record = {
         "steps": header["step"],
+        "earlier_steps": header.get("earlier_steps", 0),
         "hours": round(header["seconds"] / 3600.0, 2),
         "parameters": sum(value.numel() for value in network.parameters()),
         "options": header["options"],

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from h3d.models.diffusion.embedded import config_from_json
+from h3d.models.diffusion.embedded import EmbeddedDenoiser, config_from_json
 from h3d.models.diffusion.network import EmbeddedNetwork, NetworkConfig
 from h3d.models.diffusion.schedule import NoiseSchedule
 from h3d.models.formats.atomic import replacing
@@ -69,6 +69,8 @@ class TrainingState:
     optimizer: torch.optim.AdamW
     step: int = 0
     seconds: float = 0.0
+    earlier_steps: int = 0
+    """Of the denoiser that it began with."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,19 @@ def new_state(network: NetworkConfig, options: TrainingOptions) -> TrainingState
         torch.manual_seed(options.seed)
         made = EmbeddedNetwork(network)
     return _state(made.to(options.device), options)
+
+
+def begin_with(state: TrainingState, denoiser: EmbeddedDenoiser) -> None:
+    """Go on from a denoiser's weights, Adam's moments anew.
+
+    Raises:
+        RuntimeError: its network has another plan.
+    """
+    weights = denoiser.network.state_dict()
+    state.network.load_state_dict(weights)
+    for name, value in state.average.items():
+        value.copy_(weights[name])
+    state.earlier_steps = sum(int(denoiser.record.get(name, 0)) for name in ("steps", "earlier_steps"))
 
 
 def train(state: TrainingState, dataset: PosedViews, options: TrainingOptions) -> Iterator[Step]:
@@ -113,6 +128,7 @@ def save(state: TrainingState, options: TrainingOptions, folder: Path) -> None:
         "format": FORMAT,
         "step": state.step,
         "seconds": state.seconds,
+        "earlier_steps": state.earlier_steps,
         "network": asdict(state.network.config),
         "options": asdict(options),
     }
@@ -139,6 +155,7 @@ def load(folder: Path, options: TrainingOptions) -> tuple[TrainingState, Trainin
     state = _state(network.to(kept.device), kept)
     state.average = {name: value.to(kept.device) for name, value in _below(tensors, "average.").items()}
     state.step, state.seconds = header["step"], header["seconds"]
+    state.earlier_steps = header.get("earlier_steps", 0)
     for name, value in network.named_parameters():
         moments = {key: tensors[f"{key}.{name}"].to(kept.device) for key in MOMENTS if f"{key}.{name}" in tensors}
         if len(moments) > 0:
