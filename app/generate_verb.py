@@ -64,6 +64,8 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Judgement:
         raise ValueError(f"--steps {config.steps}: must be 1 or more")
     folder = RunFolder(config.output)
     task, data, recording = _reopened(folder) if config.resume else _opened(config)
+    for sentence in task.remarks:
+        log.warning("%s: %s", task.name, sentence)
     asked = Asked(
         data,
         config.steps,

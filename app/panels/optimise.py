@@ -78,6 +78,7 @@ class OptimisePanel:
             on_press(session, gui.add_button("Record it there", hint=KEEP_HINT), self._keep)
         with gui.add_folder("New run", expand_by_default=False):
             self.path = gui.add_text("Data", "", hint=f"A path below {self.opener.folders.text}")
+            self.words = gui.add_text("Or words", "", hint="To make 3D of, such as: a red mug with blue stripes.")
             self.model = gui.add_dropdown("Learn", (BY_DATA, *KINDS), initial_value=BY_DATA, hint=models_text())
             on_press(session, gui.add_button("Begin"), self._begin)
         self._show()
@@ -129,7 +130,10 @@ class OptimisePanel:
 
     def _begin(self) -> None:
         model: Model | None = next((name for name in KINDS if name == self.model.value), None)
-        self.opener.typed(self.path.value, self.session, model)
+        if self.words.value.strip() and not self.path.value.strip():
+            self.opener.words(self.words.value, self.session, model)
+        else:
+            self.opener.typed(self.path.value, self.session, model)
 
     def _choose(self, label: str) -> None:
         chosen = next((s for s in self.optimisation.statuses() if _label(s) == label), None)

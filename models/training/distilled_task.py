@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch.nn import functional
 from h3d.models import losses
 from h3d.models.diffusion import Subject
 from h3d.models.knobs import known_settings
+from h3d.models.procedural.views import ELEVATIONS_DEGREES, FOV_Y_RADIANS, RADII
 from h3d.renderers.cancel import CancelFlag
 
 from . import Judgement, Progress, Step, truth
@@ -21,11 +23,12 @@ from .distilled import reference_camera, train
 from .distilled_config import Distillation
 from .distilled_field import FieldScene
 from .distilled_gaussians import GaussiansScene
-from .guides import load_prior
+from .guides import EMBEDDED, load_prior
 from .references import ReferencePicture, read_reference
 from .truth import Distilled, TrueViews
 
 Model = Literal["gaussians", "hash_grid"]
+FOV_DEGREES = math.degrees(FOV_Y_RADIANS)
 SHOWN_VIEWS = 4
 """True views in the picture of a judgement."""
 
@@ -64,7 +67,15 @@ class DistilledTask:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return ()
+        where = self.config.cameras
+        (low, high), (near, far) = ELEVATIONS_DEGREES, RADII
+        known = low <= where.elevation_low and where.elevation_high <= high
+        known &= near <= where.radius_low and where.radius_high <= far
+        known &= max(abs(fov - FOV_DEGREES) for fov in (where.fov_low, where.fov_high)) < 1.0
+        if known or EMBEDDED not in (self.config.guidance.prior, self.config.second_guidance.prior):
+            return ()
+        rule = f"elevations {low:g} to {high:g}, distances {near:g} to {far:g} and a field of view of {FOV_DEGREES:.1f}"
+        return (f"the embedded denoiser learnt from {rule} degrees; some of these cameras lie beyond",)
 
     @property
     def metrics(self) -> tuple[str, ...]:

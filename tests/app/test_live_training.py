@@ -378,3 +378,28 @@ def yellow(pixels: np.ndarray) -> float:
 def _edit_facts(program: Program) -> str:
     texts = [c.text for c in list(program.tab.page.controls.values()) if c.kind == "Html"]
     return next((text for text in texts if "Gaussians of" in text), "")
+
+
+def test_words_are_made_3d_beside_it_and_the_cache_of_their_denoiser_is_turned(program: Program):
+    program.until(lambda: program.status.step > 2, "it did not train")
+    program.tab.set_gui("Optimise/New run/Or words", "a red mug")
+    program.tab.click("Optimise/New run/Begin")
+
+    def made():  # noqa: ANN202
+        return next((s for s in program.optimisation.statuses() if s.name == "a red mug" and s.step > 2), None)
+
+    program.until(made, "nothing was made of the words")
+    program.tab.set_gui("Optimise/Change as it goes/Cache/Eta", 0.25, PATIENCE)
+
+    def eta() -> float | None:
+        status = made()
+        return None if status is None or status.cache is None else status.cache.config.eta
+
+    program.until(lambda: eta() == 0.25, "eta was not turned")
+    before = made()
+    assert before is not None and before.cache is not None
+    assert before.cache.passes.full_elements + before.cache.passes.hit_elements == before.step
+    program.tab.set_gui("Optimise/New run/Or words", "a shimmering cathedral")
+    program.tab.click("Optimise/New run/Begin")
+    said = program.tab.page.notifications
+    program.until(lambda: any("cathedral" in n.body for n in said.values()), "nothing was said")

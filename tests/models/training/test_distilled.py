@@ -289,3 +289,10 @@ def test_what_is_shipped_makes_a_shipped_picture_3d():
     found = task.judge(steps_of(task, 150).snapshot()).metrics
     assert found["psnr"] > task.copying["psnr"] + 2.0
     assert found["iou"] >= 0.8
+
+
+def test_cameras_beyond_what_the_embedded_denoiser_knows_are_remarked_on(picture):
+    remarks = {name: DistilledTask("teapot", picture, preset(name)).remarks for name in ("h3d", "threestudio")}
+    assert remarks["h3d"] == ()
+    assert "some of these cameras lie beyond" in remarks["threestudio"][0]
+    assert DistilledTask("teapot", picture, preset("threestudio", "a folder")).remarks == ()
