@@ -57,7 +57,7 @@ class SpherePanel:
                 "Side", SIDES, initial_value="far", hint=SIDES_HINT
             )
             self.opacity = gui.add_slider("Near side", min=0.05, max=1.0, step=0.05, initial_value=0.25)
-            self.size = gui.add_slider("Size", min=0.2, max=1.5, step=0.05, initial_value=0.6, hint=SIZE_HINT)
+            self.size = gui.add_slider("Sphere size", min=0.2, max=1.5, step=0.05, initial_value=0.6, hint=SIZE_HINT)
         with gui.add_folder("Cell"):
             self.cell.build()
         self.timeline.build()

@@ -128,7 +128,7 @@ def test_folders_are_never_pictures_whatever_their_name(tmp_path: Path):
     assert model_for(ball) == "hash_grid"
     assert model_for(ball / "transforms_train.json") == "hash_grid"
     assert model_for(ball / "train") is None
-    assert model_for(ball / "train" / "000.png") == "image"
+    assert model_for(ball / "train" / "000.png") == "gaussians"  # It is cut out: 3D is meant.
     assert not is_picture(ball)
     with pytest.raises(ValueError, match=r"ball\.png: it is a folder; an image field is learnt from one picture file"):
         open_task(ball, "image")
