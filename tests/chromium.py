@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-quic",
 ]  # fmt: skip
 PATIENCE = 60.0
+WAIT_SECONDS = 120.0
 
 
 def pixels(page) -> np.ndarray:
@@ -73,3 +75,11 @@ def drag_slider(page, label: str, far: int) -> None:
     page.mouse.down()
     page.mouse.move(x + far, y, steps=8)
     page.mouse.up()
+
+
+def wait_until(page, condition: Callable[[], object], what: str) -> None:
+    """Until a condition holds; the page goes on meanwhile."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"after {WAIT_SECONDS} s: {what}"
+        page.wait_for_timeout(100)

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import NEEDS_CHROMIUM, drag_slider, pixels, press_folder
+from chromium import NEEDS_CHROMIUM, WAIT_SECONDS, drag_slider, pixels, press_folder, wait_until
 from program import running_program
 
 from h3d import assets
@@ -19,14 +17,6 @@ from h3d.app.run_folder import RunFolder
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 120.0
-
-
-def wait_until(page, condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"after {PATIENCE} s: {what}"
-        page.wait_for_timeout(100)
 
 
 def tab(page, name: str) -> None:
@@ -47,7 +37,7 @@ def cells(path: Path) -> int:
 
 
 def saved(page, button: str, path: Path) -> Path:
-    with page.expect_download(timeout=1000 * PATIENCE) as download:
+    with page.expect_download(timeout=1000 * WAIT_SECONDS) as download:
         page.get_by_role("button", name=button, exact=True).click()
     download.value.save_as(path)
     return path
@@ -60,7 +50,7 @@ def test_a_picture_becomes_3d_and_its_cache_is_watched_turned_compared_and_saved
     shutil.copy(assets.path("references/teapot.png"), picture)
     with running_program(picture, state=tmp_path / "state") as program:
         page = browser.new_page(viewport={"width": 960, "height": 900}, accept_downloads=True)
-        page.set_default_timeout(1000 * PATIENCE)
+        page.set_default_timeout(1000 * WAIT_SECONDS)
         page.goto(f"{program.url}&fixedDpr=1")
         tab(page, "Optimise")
         wait_until(page, lambda: page.locator('td:text-is("full passes")').count() > 0, "no step was made")

@@ -4,14 +4,12 @@ a click on it tells of the cell, and that its views can be gone to. The cache is
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cached_runs import CachedTask
-from chromium import NEEDS_CHROMIUM, choose
+from chromium import NEEDS_CHROMIUM, WAIT_SECONDS, choose, wait_until
 from PIL import Image
 
 from h3d.app.figures.colormaps import SEQUENTIAL
@@ -26,16 +24,8 @@ from h3d.models.hash3d import Config, Grid
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 120.0
 STEPS = 150
 CANVAS = {"x": 330, "y": 150, "width": 600, "height": 600}  # Right of the browser's own remark on its WebGL.
-
-
-def wait_until(page, condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"after {PATIENCE} s: {what}"
-        page.wait_for_timeout(100)
 
 
 def seen(page) -> np.ndarray:
@@ -56,7 +46,7 @@ def test_the_sphere_is_seen_clicked_and_looked_from(browser, tmp_path: Path):
     run = optimisation.begin(CachedTask(Config(eta=0.0, grids=(Grid(30.0, 30.0, 9.0, 1000.0),))), home=home)
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     try:
-        page.set_default_timeout(1000 * PATIENCE)
+        page.set_default_timeout(1000 * WAIT_SECONDS)
         page.goto(f"{guarded.url}&fixedDpr=1")
         page.get_by_role("tab", name="Hash3D", exact=True).click()
         wait_until(page, lambda: optimisation.statuses()[0].step >= STEPS, "it did not go on")
