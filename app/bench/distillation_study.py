@@ -2,6 +2,8 @@
 
 python -m h3d.app.bench.distillation_study compare --out FOLDER [--objects 20] [--seeds 3] [--part 1/2]
     five caches on every object: compare.csv, compare.md
+python -m h3d.app.bench.distillation_study beyond --out FOLDER [--objects 5] [--seeds 1] [--part 1/2]
+    what goes beyond the paper, each switch by itself, as compare does: beyond.csv, beyond.md
 python -m h3d.app.bench.distillation_study grid --out FOLDER [--objects 5] [--part 1/2]
     eta x cells of angle x cells of timesteps: grid.csv, grid.md
 python -m h3d.app.bench.distillation_study premise --out FOLDER
@@ -13,9 +15,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from h3d.models.procedural import HELD_OUT
 from h3d.models.training.distilled_config import CacheSettings
 
 from . import distillation_report, feature_premise
-from .distilled_runs import ARMS, STEPS, Measured, measure
+from .distilled_runs import ARMS, BEYOND, STEPS, Measured, measure
 from .metrics import write_text
 
 ETAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -45,10 +48,10 @@ class Case:
     run_seed: int
 
 
-def compare_cases(objects: int, seeds: int) -> Iterator[Case]:
+def compare_cases(arms: Mapping[str, CacheSettings], objects: int, seeds: int) -> Iterator[Case]:
     """All arms of an object and seed follow one another: what is compared was measured at the same time."""
     for run_seed, seed in itertools.product(range(seeds), list(HELD_OUT)[:objects]):
-        for name, settings in ARMS.items():
+        for name, settings in arms.items():
             yield Case(name, settings, seed, run_seed)
 
 
@@ -91,17 +94,21 @@ def add_row(path: Path, row: dict[str, object]) -> None:
     """Appends a row, and the header where there is none yet; one write, so that parts may share a file."""
     names = ["name", "object", "seed", "steps", *(field.name for field in fields(Measured))]
     with open(path, "a", newline="", encoding="utf-8") as file:
-        text = ",".join(names) + "\n" if file.tell() == 0 else ""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        if file.tell() == 0:
+            table.writerow(names)
         values = (row[name] for name in names)
-        file.write(text + ",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values) + "\n")
+        table.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+        file.write(text.getvalue())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("compare", "grid", "premise"))
+    parser.add_argument("study", choices=("compare", "beyond", "grid", "premise"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--objects", type=int, help="held-out objects; none = 20 to compare, 5 for the grid")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--objects", type=int, help="held-out objects; none = 20 to compare, else 5")
+    parser.add_argument("--seeds", type=int, help="of each object; none = 3 to compare, else 1")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--part", default="1/1", help="I/N: the Ith of N processes that share the work")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 = as it likes")
@@ -119,11 +126,13 @@ def main() -> None:
     index, _, parts = options.part.partition("/")
     path = options.out / f"{options.study}.csv"
     if options.study == "compare":
-        cases = compare_cases(options.objects or 20, options.seeds)
+        cases = compare_cases(ARMS, options.objects or 20, options.seeds or 3)
+    elif options.study == "beyond":
+        cases = compare_cases(BEYOND, options.objects or 5, options.seeds or 1)
     else:
         cases = grid_cases(options.objects or 5)
     run(cases, path, options.steps, (int(index), int(parts or 1)))
-    table = distillation_report.compared if options.study == "compare" else distillation_report.gridded
+    table = distillation_report.gridded if options.study == "grid" else distillation_report.compared
     write_text(path.with_suffix(".md"), "\n".join(table(read_rows(path))) + "\n")
 
 

@@ -30,6 +30,15 @@ ARMS: Mapping[str, CacheSettings] = {
     # Section 5.1 and 4.3 of the paper: eta 0.1, AdaptGrid of 10, 20 and 30 degrees and timesteps.
     "paper": CacheSettings(eta=0.1, azimuth=30.0, elevation=30.0, radius=0.2, timesteps=30.0, adaptive=True),
 }
+BEYOND: Mapping[str, CacheSettings] = {
+    OFF: ARMS[OFF],
+    DEFAULT: ARMS[DEFAULT],
+    "warped": CacheSettings(warp=True),
+    "unconditional": CacheSettings(unconditional_eta=0.9),
+    "checked": CacheSettings(check_share=0.05, error_limit=0.3),
+    "noise checked": CacheSettings(reuse="noise", check_share=0.05, error_limit=0.3),
+}
+"""What goes beyond the paper, each switch by itself."""
 STEPS = 500
 QUICK_STEPS = 150
 

@@ -15,6 +15,7 @@ import torch
 from h3d.models.hash3d import ADAPTIVE_GRIDS, Config, Grid, Hash3D
 from h3d.models.hash3d.cost import STABLE_DIFFUSION_1_5, cost
 from h3d.models.hash3d.cut import capturing, thin
+from h3d.models.hash3d.query import Query
 from h3d.models.hash3d.table import Limits, Table
 
 from .metrics import EXACT, RATIO_TOLERANCE, Effort, Metric, in_turns, milliseconds, timed
@@ -105,6 +106,6 @@ def _crowded_table() -> Table:
     table = Table([Grid(3.6, 1.8, 1.0, 1000.0)], Limits())
     latent = value = torch.zeros(1)
     for i in range(CROWD):
-        table.insert((3.6 * (i % 100) + 1.8, 1.8 * (i // 100) - 89.1, 1.0, 0.0), 0, latent, value, i)
+        table.insert(Query((3.6 * (i % 100) + 1.8, 1.8 * (i // 100) - 89.1, 1.0, 0.0), latent), value, i)
     assert len(table.statistics(0).grid) == CROWD
     return table

@@ -18,7 +18,7 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,12 +32,15 @@ from torch import Tensor
 from .call import Call
 from .cells import Cell, normalised
 from .config import Config
-from .cut import capturing, check_arguments, check_cut, thin
+from .cut import check_arguments, check_cut
 from .identity import Conditions, ModelIdentity
 from .official import OfficialTable
 from .passes import Passes, Stopwatch
+from .query import Key, Query, keys_of, queries_of
+from .rows import ByRow, assembled, run_thin, run_whole
 from .statistics import Statistics
-from .table import Answer, Key, Limits, Table
+from .table import Answer, Limits, Table
+from .warp import Sight
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -87,6 +90,7 @@ class Hash3D:
         self._signature_of_forward = inspect.signature(type(unet).forward)
         self._channels = int(min(unet.config["in_channels"], unet.config["out_channels"]))
         self._cameras: NDArray[np.float64] | None = None
+        self._sights: tuple[Sight, ...] | None = None
         self._paused = False
         self._warned: set[str] = set()
 
@@ -99,10 +103,18 @@ class Hash3D:
     def __exit__(self, *error: object) -> None:
         del self.unet.forward
 
-    def set_camera(self, *, azimuth_degrees: ArrayLike, elevation_degrees: ArrayLike, radius: ArrayLike) -> None:
+    def set_camera(
+        self,
+        *,
+        azimuth_degrees: ArrayLike,
+        elevation_degrees: ArrayLike,
+        radius: ArrayLike,
+        sights: Sequence[Sight] | None = None,
+    ) -> None:
         """Where the next calls look from: a number for all elements of a batch, or one for each. Begins a step.
 
-        Elevation counts from the horizon, up is positive; radius is in the scene's units.
+        Elevation counts from the horizon, up is positive; radius is in the scene's units. With `sights`, one for each
+        element, and `Config.warp`, features are moved between views by what each sees.
 
         Raises:
             ValueError: a value is not finite, an elevation is beyond a pole, a radius is below 0, or counts differ.
@@ -117,7 +129,7 @@ class Hash3D:
                 "radii; give one of each for every element, or one for all"
             ) from None
         cameras = normalised(np.stack([azimuths, elevations, radii, np.zeros(len(azimuths))], axis=1))
-        self._cameras = cameras
+        self._cameras, self._sights = cameras, None if sights is None else tuple(sights)
         self.step += 1
 
     def change(self, **changes: Any) -> None:
@@ -200,48 +212,39 @@ class Hash3D:
         config = self.config
         if config.reuse == "off":
             sample = arguments["sample"]
-            with self.stopwatch.measured("full", max(1, sample.shape[0] // config.rows_per_element), sample.device):
+            rows = sample.shape[0]
+            with self.stopwatch.measured("full", max(1, rows // config.rows_per_element), rows, sample.device):
                 return whole(**arguments)
         call = Call(arguments, config.rows_per_element, config.layout, self._channels)
         check_arguments(arguments)
-        keys, latents = self._keys(call), call.latents()
+        keys = keys_of(call, self._cameras)
         self._drop_what_is_untrue(call)
-        conditions = self._conditions(call)
-        tried, answers = self._answers(keys, latents, conditions)
+        queries = queries_of(call, keys, self._conditions(call), self._sights if config.warp else None)
+        tried, answers = self._answers(queries)
         hits = [i for i, answer in enumerate(answers) if answer is not None]
         checks = [i for i in hits if config.check_share > 0 and self.random.random() < config.check_share]
         full = [i for i in range(call.elements) if i not in hits or i in checks]
+        stored = {row: value for i in hits for row, value in _of_rows(call, i, answers[i])}
+        spared = self._spared(call, {i: queries[i] for i in full if i not in checks})
+        stored |= spared
 
-        found: dict[int, Tensor] = {}
-        if len(hits) > 0:
-            chosen = [answer.value for answer in answers if answer is not None]
-            found = self._hit(call, hits, chosen)
-        approximate = {i: found[i] for i in checks}
-        result = None
-        if len(full) > 0:
-            result, exact, values = self._full(whole, call, full)
-            found |= exact
+        approximate = self._thin(call, stored, len(hits)) if len(stored) > 0 else {}
+        result, exact = None, {}
+        rows = sorted({row for i in full for row in call.rows_of(i)} - spared.keys())
+        if len(rows) > 0:
+            with self.stopwatch.measured("full", len(full), len(rows), call.sample.device):
+                result, exact, features = run_whole(self.unet, whole, call, rows)
+            self.stopwatch.spared(len(spared))
+            values = stored | (features if config.reuse == "feature" else exact)
             for i in full:
-                self._insert(keys[i], conditions[i], latents[i], values[i])
-        errors = {i: self._check(answers[i], approximate[i], found[i]) for i in checks}
+                value = torch.stack([values[row].detach() for row in call.rows_of(i)])
+                self.table.insert(queries[i], value, self.step)
+        errors = {i: self._check(answers[i], call.rows_of(i), approximate, exact) for i in checks}
         self.last = tuple(
-            self._looked(key, answer, tried[i], errors.get(i))
-            for i, (key, answer) in enumerate(zip(keys, answers, strict=True))
+            self._looked(query.key, answer, tried[i], errors.get(i))
+            for i, (query, answer) in enumerate(zip(queries, answers, strict=True))
         )
-        return result if len(full) == call.elements else self._assembled(call, found)
-
-    def _keys(self, call: Call) -> list[Key]:
-        if self._cameras is None:
-            raise ValueError("the UNet was called before set_camera; say where it looks from, or use paused()")
-        if len(self._cameras) not in (1, call.elements):
-            raise ValueError(
-                f"set_camera got {len(self._cameras)} cameras, and the UNet a batch of {call.elements} elements of "
-                f"{call.rows_per_element} rows; give one camera for each element, or one for all"
-            )
-        cameras = np.broadcast_to(self._cameras, (call.elements, 4)).copy()
-        cameras[:, 3] = call.timesteps()
-        normal = normalised(cameras)
-        return [(a, e, r, t) for a, e, r, t in normal.tolist()]
+        return result if len(rows) == call.rows else assembled(call, approximate | exact)
 
     def _drop_what_is_untrue(self, call: Call) -> None:
         """Entries of another model, shape or kind."""
@@ -270,23 +273,18 @@ class Hash3D:
             )
         return numbers
 
-    def _answers(
-        self, keys: Sequence[Key], latents: Sequence[Tensor], conditions: Sequence[int]
-    ) -> tuple[list[bool], list[Answer | None]]:
+    def _answers(self, queries: Sequence[Query]) -> tuple[list[bool], list[Answer | None]]:
         """Whether retrieval was tried, and what it gave, for each element."""
-        count, table = len(keys), self.table
+        count, table = len(queries), self.table
         warm = self.step > self.config.warm_up
         if isinstance(table, OfficialTable):
             # Its code draws once for the whole batch.
             tried = bool(self.random.random() < self.config.eta) and warm
-            answers = table.lookup(keys, latents, self.step) if tried else None
+            answers = table.lookup(queries, self.step) if tried else None
             return [tried] * count, [None] * count if answers is None else list(answers)
         draws = self.random.random(count)
-        tries = [warm and bool(draw < self._eta(table, key)) for draw, key in zip(draws, keys, strict=True)]
-        return tries, [
-            table.lookup(key, condition, latent, self.step) if tried else None
-            for tried, key, condition, latent in zip(tries, keys, conditions, latents, strict=True)
-        ]
+        tries = [warm and bool(draw < self._eta(table, q.key)) for draw, q in zip(draws, queries, strict=True)]
+        return tries, [table.lookup(q, self.step) if tried else None for tried, q in zip(tries, queries, strict=True)]
 
     def _eta(self, table: Table, key: Key) -> float:
         """The probability to try: the config's, less where checked hits of the cell were worse than the limit."""
@@ -296,38 +294,27 @@ class Hash3D:
         worst = max([error for error in errors if not math.isnan(error)], default=0.0)
         return self.config.eta * min(1.0, self.config.error_limit / worst) if worst > 0 else self.config.eta
 
-    def _full(
-        self, whole: Any, call: Call, elements: Sequence[int]
-    ) -> tuple[Any, dict[int, Tensor], dict[int, Tensor]]:
-        """The model's own result for some elements, its rows for each, and what is to be stored of each."""
-        arguments = dict(call.arguments) if len(elements) == call.elements else call.select(elements)
-        with self.stopwatch.measured("full", len(elements), call.sample.device):
-            result, feature = capturing(self.unet, lambda: whole(**arguments))
-        predicted = _prediction(result)
-        rows = _split(call, elements, predicted)
-        values = _split(call, elements, feature if self.config.reuse == "feature" else predicted.detach())
-        return result, rows, values
+    def _thin(self, call: Call, stored: ByRow, elements: int) -> ByRow:
+        """Predictions of rows from what is stored of each; `elements` of the batch need no other pass."""
+        with self.stopwatch.measured("hit", elements, len(stored), call.sample.device):
+            return stored if self.config.reuse == "noise" else run_thin(self.unet, call, stored)
 
-    def _hit(self, call: Call, elements: Sequence[int], values: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Rows [rows_per_element, ...] of each element, from stored values."""
-        with self.stopwatch.measured("hit", len(elements), call.sample.device):
-            if self.config.reuse == "noise":
-                return dict(zip(elements, values, strict=True))
-            feature = _joined(call, values)
-            arguments = dict(call.arguments) if len(elements) == call.elements else call.select(elements)
-            result = type(self.unet).forward(thin(self.unet, feature), **arguments)
-        return _split(call, elements, _prediction(result))
+    def _spared(self, call: Call, queries: Mapping[int, Query]) -> ByRow:
+        """Of elements that run in full, unconditional rows that need not: what is stored of each."""
+        row, chance, table = self.config.unconditional_row, self.config.unconditional_eta, self.table
+        if row is None or chance == 0.0 or isinstance(table, OfficialTable) or self.step <= self.config.warm_up:
+            return {}
+        found: ByRow = {}
+        for i, query in queries.items():
+            if self.random.random() < chance and (answer := table.peek(query, self.step)) is not None:
+                found[call.rows_of(i)[row]] = answer.value[row]
+        return found
 
-    def _insert(self, key: Key, condition: int, latent: Tensor, value: Tensor) -> None:
-        if isinstance(self.table, OfficialTable):
-            self.table.insert(key, latent, value, self.step)
-        else:
-            self.table.insert(key, condition, latent, value, self.step)
-
-    def _check(self, answer: Answer | None, approximate: Tensor, exact: Tensor) -> float:
+    def _check(self, answer: Answer | None, rows: Sequence[int], approximate: ByRow, exact: ByRow) -> float:
         assert answer is not None
-        difference = torch.linalg.vector_norm((approximate - exact).float())
-        error = float(difference / torch.linalg.vector_norm(exact.float()).clamp(min=1e-12))
+        truth = torch.stack([exact[row] for row in rows]).float()
+        difference = torch.linalg.vector_norm(torch.stack([approximate[row] for row in rows]).float() - truth)
+        error = float(difference / torch.linalg.vector_norm(truth).clamp(min=1e-12))
         self.table.checked(answer.grid, answer.cell, error)
         return error
 
@@ -335,14 +322,6 @@ class Hash3D:
         if answer is None:
             return Looked(key, 0, self.config.grids[0].cell(key), tried, False)
         return Looked(key, answer.grid, answer.cell, tried, True, error)
-
-    def _assembled(self, call: Call, found: dict[int, Tensor]) -> Any:
-        sample = _joined(call, [found[i] for i in range(call.elements)])
-        if not call.arguments.get("return_dict", True):
-            return (sample,)
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-
-        return UNet2DConditionOutput(sample=sample)
 
     def _wants_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         if not torch.is_grad_enabled():
@@ -373,20 +352,6 @@ def _limits(config: Config) -> Limits:
     return Limits(config.queue, config.budget_bytes, config.max_age)
 
 
-def _prediction(result: Any) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result.sample
-
-
-def _split(call: Call, elements: Sequence[int], batch: Tensor) -> dict[int, Tensor]:
-    """Rows of each element of a batch of `elements`, in memory of their own."""
-    count = len(elements)
-    return {
-        old: batch.index_select(0, torch.tensor(call.rows_of(new, count), device=batch.device))
-        for new, old in enumerate(elements)
-    }
-
-
-def _joined(call: Call, parts: Sequence[Tensor]) -> Tensor:
-    """The batch of elements whose rows [rows_per_element, ...] these are, in the call's layout."""
-    stacked = torch.stack(list(parts), dim=1 if call.layout == "blocks" else 0)
-    return stacked.flatten(0, 1)
+def _of_rows(call: Call, element: int, answer: Answer | None) -> Iterator[tuple[int, Tensor]]:
+    assert answer is not None
+    return zip(call.rows_of(element), answer.value, strict=True)

@@ -52,19 +52,11 @@ class Call:
     def elements(self) -> int:
         return self.rows // self.rows_per_element
 
-    def rows_of(self, element: int, elements: int | None = None) -> list[int]:
-        """The rows of one of `elements` elements (by default, of this call's)."""
-        count = self.elements if elements is None else elements
+    def rows_of(self, element: int) -> list[int]:
+        """The rows of an element."""
         if self.layout == "blocks":
-            return [part * count + element for part in range(self.rows_per_element)]
+            return [part * self.elements + element for part in range(self.rows_per_element)]
         return [element * self.rows_per_element + part for part in range(self.rows_per_element)]
-
-    def rows_together(self, elements: Sequence[int]) -> list[int]:
-        """The rows of some elements in the order in which a batch of them alone has them."""
-        places: dict[int, int] = {}
-        for new, old in enumerate(elements):
-            places |= zip(self.rows_of(new, len(elements)), self.rows_of(old), strict=True)
-        return [places[row] for row in range(len(places))]
 
     def timesteps(self) -> list[float]:
         """One for each element.
@@ -99,10 +91,10 @@ class Call:
         rows = torch.tensor(self.rows_of(element))
         return flat({name: self._rows(value, rows) for name, value in found.items()})
 
-    def select(self, elements: Sequence[int]) -> dict[str, Any]:
-        """Arguments for some of the elements alone, in the same layout."""
-        rows = torch.tensor(self.rows_together(elements))
-        return {name: self._rows(value, rows) for name, value in self.arguments.items()}
+    def select(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Arguments for some of the rows alone."""
+        chosen = torch.tensor(rows)
+        return {name: self._rows(value, chosen) for name, value in self.arguments.items()}
 
     def _rows(self, value: Any, rows: Tensor) -> Any:
         def pick(tensor: Tensor) -> Tensor:

@@ -56,11 +56,17 @@ class Config:
     """Share of hits that are compared with a full pass, whose result is then used and stored."""
     error_limit: float | None = None
     """Above this mean relative error of its checked hits a cell's eta falls in proportion; None: never."""
+    unconditional_row: int | None = None
+    """Which of an element's rows has no condition (guidance); None: not said."""
+    unconditional_eta: float = 0.0
+    """Probability that an element that runs in full takes its unconditional row from its cell, where there is one."""
+    warp: bool = False
+    """Whether features are moved between views by the depth, where `set_camera` is told what each sees."""
     seed: int = 0
     """Of the cache's own random numbers."""
 
     def __post_init__(self) -> None:
-        for name in ("eta", "check_share"):
+        for name in ("eta", "check_share", "unconditional_eta"):
             _refuse(name, getattr(self, name), 0.0 <= getattr(self, name) <= 1.0, "it is a probability, 0 to 1")
         _refuse("gamma", self.gamma, 0.0 <= self.gamma < 1.0, "it must be from 0 to below 1")
         for name in ("queue", "rows_per_element", "conditions"):
@@ -68,6 +74,10 @@ class Config:
         for name in ("warm_up", "budget_bytes", "max_age"):
             _refuse(name, getattr(self, name), (getattr(self, name) or 0) >= 0, "it must not be below 0")
         _refuse("grids", self.grids, len(self.grids) > 0, "name at least one grid")
+        row, rows = self.unconditional_row, self.rows_per_element
+        _refuse("unconditional_row", row, row is None or 0 <= row < rows, f"an element's rows are 0 to {rows - 1}")
+        named = row is not None or self.unconditional_eta == 0.0
+        _refuse("unconditional_eta", self.unconditional_eta, named, "say unconditional_row, which row that is")
         limit = self.error_limit
         _refuse("error_limit", limit, limit is None or (math.isfinite(limit) and limit > 0), "it must be above 0")
         choices = get_type_hints(type(self))

@@ -6,7 +6,7 @@ One safetensors file (models/formats/tensors.py), written atomically. All entrie
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from .identity import model_digest
 from .ledger import Column, Ledger
 from .passes import Passes
 from .table import Bucket, Entry, Limits, Table
+from .warp import Sight
 
 if TYPE_CHECKING:
     from .cache import Hash3D
@@ -103,7 +104,30 @@ def _tensors(table: Table) -> dict[str, Tensor]:
     if len(entries) > 0:
         tensors["latents"] = torch.stack([entry.latent for entry in entries]).cpu()
         tensors["values"] = torch.stack([entry.value for entry in entries]).cpu()
-    return tensors
+    return tensors | _sights(entries)
+
+
+def _sights(entries: Sequence[Entry]) -> dict[str, Tensor]:
+    """Of the entries that have one, and which those are."""
+    seeing = [(i, entry.sight) for i, entry in enumerate(entries) if entry.sight is not None]
+    if len(seeing) == 0:
+        return {}
+    sights = [sight for _, sight in seeing]
+    return {
+        "sight_of": torch.tensor([i for i, _ in seeing], dtype=torch.int64),
+        "sight_poses": torch.stack([sight.camera_to_world for sight in sights]).cpu(),
+        "sight_fovs": torch.tensor([sight.fov_y_radians for sight in sights], dtype=torch.float64),
+        "sight_depths": torch.stack([sight.depth for sight in sights]).cpu(),
+    }
+
+
+def _known_sights(tensors: Mapping[str, Tensor], device: torch.device) -> dict[int, Sight]:
+    """The inverse of `_sights`."""
+    found = {}
+    for k, i in enumerate(tensors["sight_of"].tolist() if "sight_of" in tensors else []):
+        depth = tensors["sight_depths"][k].to(device, copy=True)
+        found[i] = Sight(tensors["sight_poses"][k].clone(), float(tensors["sight_fovs"][k]), depth)
+    return found
 
 
 def _restored(
@@ -120,8 +144,10 @@ def _restored(
     for key, similarity in zip(tensors["buckets"].tolist(), tensors["similarities"].tolist(), strict=True):
         grid, condition, cell = key[0], key[1], _cell(key[2:])
         table.buckets[grid, condition, cell] = Bucket(similarity=None if math.isnan(similarity) else similarity)
+    sights = _known_sights(tensors, device)
+    latents, values = ([x.to(device, copy=True) for x in tensors.get(name, ())] for name in ("latents", "values"))
     entries = [
-        Entry((a, e, r, t), condition, tensors["latents"][i].to(device, copy=True), _value(tensors, i, device), step)
+        Entry((a, e, r, t), condition, latents[i], values[i], step, sight=sights.get(i))
         for i, ((a, e, r, t), condition, step) in enumerate(
             zip(tensors["keys"].tolist(), tensors["condition"].tolist(), tensors["steps"].tolist(), strict=True)
         )
@@ -136,10 +162,6 @@ def _restored(
     if table.recent.keys() != table.entries.keys() or any(len(b.queue) == 0 for b in table.buckets.values()):
         raise ValueError("entries and queues differ")
     return table, _known(header["conditions"], tensors, device)
-
-
-def _value(tensors: Mapping[str, Tensor], i: int, device: torch.device) -> Tensor:
-    return tensors["values"][i].to(device, copy=True)
 
 
 def _ledger(tensors: Mapping[str, Tensor]) -> Ledger:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from .cells import Grid
 from .ledger import Ledger
+from .query import Key, Query
 from .retrieval import blended, squared_distances, weights
 from .statistics import Statistics, statistics
-from .table import Answer, Entry, Key
+from .table import Answer, Entry
 
 BUCKETS, QUEUE = 200, 3
 MULTIPLIERS = (1, 73856093, 19349669, 83492791)
@@ -52,27 +53,27 @@ class OfficialTable:
     def nbytes(self) -> int:
         return sum(entry.nbytes for bucket in self.buckets for entry in bucket)
 
-    def lookup(self, keys: Sequence[Key], latents: Sequence[Tensor], step: int) -> list[Answer] | None:
+    def lookup(self, queries: Sequence[Query], step: int) -> list[Answer] | None:
         """Answers to a whole batch, or None where one of its buckets is empty. Each element counts as one try."""
-        hit = all(len(self.buckets[bucket_of(key)]) > 0 for key in keys)
-        answers = [self._answer(key, latent) for key, latent in zip(keys, latents, strict=True)] if hit else None
-        for i, key in enumerate(keys):
-            cell = self.grid.cell(key)
+        hit = all(len(self.buckets[bucket_of(query.key)]) > 0 for query in queries)
+        answers = [self._answer(query) for query in queries] if hit else None
+        for i, query in enumerate(queries):
+            cell = self.grid.cell(query.key)
             foreign = answers is not None and any(entry.homes[0] != cell for entry in answers[i].entries)
             self.ledger.tried(0, cell, hit=hit, step=step, foreign=foreign)
         return answers
 
-    def _answer(self, key: Key, latent: Tensor) -> Answer:
-        entries = tuple(self.buckets[bucket_of(key)])
-        squared = squared_distances(latent, [entry.latent for entry in entries])
+    def _answer(self, query: Query) -> Answer:
+        entries = tuple(self.buckets[bucket_of(query.key)])
+        squared = squared_distances(query.latent, [entry.latent for entry in entries])
         shares = weights(squared, "softmax_unsquared")
         value = blended([entry.value for entry in entries], shares)
-        return Answer(value, entries, tuple(shares), tuple(squared.sqrt().tolist()), None, 0, self.grid.cell(key))
+        return Answer(value, entries, tuple(shares), tuple(squared.sqrt().tolist()), None, 0, self.grid.cell(query.key))
 
-    def insert(self, key: Key, latent: Tensor, value: Tensor, step: int) -> None:
+    def insert(self, query: Query, value: Tensor, step: int) -> None:
         """Stores a full pass; tensors are kept, not copied."""
-        entry = Entry(key, 0, latent, value, step, {0: self.grid.cell(key)})
-        bucket = self.buckets[bucket_of(key)]
+        entry = Entry(query.key, 0, query.latent, value, step, {0: self.grid.cell(query.key)})
+        bucket = self.buckets[bucket_of(query.key)]
         if len(bucket) == QUEUE:
             old = bucket.popleft()
             self.ledger.left(0, old.homes[0], "queue", nbytes=old.nbytes, step=old.step)

@@ -28,6 +28,10 @@ class Passes:
     full_elements: int = 0
     """Elements of batches that ran in full, those that checked a hit included."""
     hit_elements: int = 0
+    full_rows: int = 0
+    hit_rows: int = 0
+    spared_rows: int = 0
+    """Unconditional rows, of elements that ran in full, that were taken from the cache; they are hit rows too."""
     full_seconds: float = 0.0
     hit_seconds: float = 0.0
     total_seconds: float = 0.0
@@ -70,9 +74,12 @@ class Stopwatch:
     def call(self, seconds: float, *, bypassed: bool = False) -> None:
         self._add(calls=1, bypassed=int(bypassed), total_seconds=seconds)
 
+    def spared(self, rows: int) -> None:
+        self._add(spared_rows=rows)
+
     @contextmanager
-    def measured(self, kind: Kind, elements: int, device: torch.device) -> Iterator[None]:
-        """A pass of `elements` elements."""
+    def measured(self, kind: Kind, elements: int, rows: int, device: torch.device) -> Iterator[None]:
+        """A pass over `rows` rows, which is all that `elements` elements wait for, or the last of it."""
         if device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
@@ -86,7 +93,8 @@ class Stopwatch:
             began = time.perf_counter()
             yield
             seconds = time.perf_counter() - began
-        self._add(**{f"{kind}_passes": 1, f"{kind}_elements": elements, f"{kind}_seconds": seconds})
+        counts = {"passes": 1, "elements": elements, "rows": rows, "seconds": seconds}
+        self._add(**{f"{kind}_{name}": count for name, count in counts.items()})
 
     def _add(self, **more: float) -> None:
         self._passes = replace(self._passes, **{name: getattr(self._passes, name) + n for name, n in more.items()})

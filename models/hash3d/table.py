@@ -21,10 +21,10 @@ from torch import Tensor
 
 from .cells import Cell, Grid
 from .ledger import Ledger, Reason
+from .query import Key, Query
 from .retrieval import Weighting, blended, cosines, squared_distances, weights
 from .statistics import Statistics, statistics
-
-Key = tuple[float, float, float, float]
+from .warp import Sight, warped
 
 
 @dataclass(eq=False)
@@ -32,7 +32,6 @@ class Entry:
     """One element's result of a full pass."""
 
     key: Key
-    """Azimuth in degrees, elevation in degrees, radius, timestep."""
     condition: int
     latent: Tensor
     """The noisy latent that it was computed from."""
@@ -41,10 +40,12 @@ class Entry:
     """When it was inserted."""
     homes: dict[int, Cell] = field(default_factory=dict)
     """Grid -> the cell whose queue it is in."""
+    sight: Sight | None = None
+    """What its camera saw, where that was said."""
 
     @property
     def nbytes(self) -> int:
-        return self.latent.nbytes + self.value.nbytes
+        return self.latent.nbytes + self.value.nbytes + (0 if self.sight is None else self.sight.nbytes)
 
 
 @dataclass
@@ -99,28 +100,21 @@ class Table:
         self.measured = [(0.0, 0) for _ in self.grids]
         """Sum and number of the similarities measured in each grid."""
 
-    def lookup(self, key: Key, condition: int, latent: Tensor, step: int) -> Answer | None:
+    def lookup(self, query: Query, step: int) -> Answer | None:
         """Asks for what was computed in the same cell under the same condition; None is a miss. Counts as one try."""
-        self.expire(step)
-        cells = [grid.cell(key) for grid in self.grids]
-        chosen = self._most_similar(condition, cells)
+        chosen, cells = self._found(query, step)
         self.ledger.tried(chosen or 0, cells[chosen or 0], hit=chosen is not None, step=step)
-        if chosen is None:
-            return None
-        bucket = self.buckets[chosen, condition, cells[chosen]]
-        entries = tuple(bucket.queue)
-        for entry in entries:
-            self._touch(entry)
-        squared = squared_distances(latent, [entry.latent for entry in entries])
-        shares = weights(squared, self.weighting)
-        value = blended([entry.value for entry in entries], shares)
-        distances = tuple(squared.sqrt().tolist())
-        return Answer(value, entries, tuple(shares), distances, bucket.similarity, chosen, cells[chosen])
+        return None if chosen is None else self._answer(query, chosen, cells[chosen])
 
-    def insert(self, key: Key, condition: int, latent: Tensor, value: Tensor, step: int) -> None:
-        """Stores a full pass. `latent` and `value` are kept, not copied: they must not be parts of larger tensors."""
-        entry = Entry(key, condition, latent, value, step)
-        cells = [grid.cell(key) for grid in self.grids]
+    def peek(self, query: Query, step: int) -> Answer | None:
+        """As `lookup`, and counts as no try."""
+        chosen, cells = self._found(query, step)
+        return None if chosen is None else self._answer(query, chosen, cells[chosen])
+
+    def insert(self, query: Query, value: Tensor, step: int) -> None:
+        """Stores what a full pass gave. Tensors are kept, not copied: they must not be parts of larger ones."""
+        entry = Entry(query.key, query.condition, query.latent, value, step, sight=query.sight)
+        cells = [grid.cell(query.key) for grid in self.grids]
         if entry.nbytes > self.limits.budget_bytes:
             self.ledger.refused(0, cells[0])
             return
@@ -187,6 +181,23 @@ class Table:
             budget_bytes=self.limits.budget_bytes,
         )
 
+    def _found(self, query: Query, step: int) -> tuple[int | None, list[Cell]]:
+        """Which grid answers, and the query's cell in each."""
+        self.expire(step)
+        cells = [grid.cell(query.key) for grid in self.grids]
+        return self._most_similar(query.condition, cells), cells
+
+    def _answer(self, query: Query, grid: int, cell: Cell) -> Answer:
+        bucket = self.buckets[grid, query.condition, cell]
+        entries = tuple(bucket.queue)
+        for entry in entries:
+            self._touch(entry)
+        squared = squared_distances(query.latent, [entry.latent for entry in entries])
+        shares = weights(squared, self.weighting)
+        pairs = zip(entries, shares, strict=True)
+        value = blended([_moved(entry, query.sight) if share > 0.0 else entry.value for entry, share in pairs], shares)
+        return Answer(value, entries, tuple(shares), tuple(squared.sqrt().tolist()), bucket.similarity, grid, cell)
+
     def _most_similar(self, condition: int, cells: Sequence[Cell]) -> int | None:
         """Which grid answers; None where all its buckets are empty."""
         best, highest = None, -float("inf")
@@ -248,3 +259,8 @@ class Table:
     def _touch(self, entry: Entry) -> None:
         del self.recent[entry]
         self.recent[entry] = None
+
+
+def _moved(entry: Entry, sight: Sight | None) -> Tensor:
+    """Its value as another camera sees it, where both say what they see."""
+    return entry.value if sight is None or entry.sight is None else warped(entry.value, entry.sight, sight)

@@ -9,7 +9,7 @@ denoisers at once).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from h3d.models.density import DENSITY
 from h3d.models.diffusion import Reference, Subject
 from h3d.models.distillation import distillation_loss
 from h3d.models.hash3d import CacheView, view_of
+from h3d.models.hash3d.warp import Sight
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
 from h3d.models.procedural import view_camera
 from h3d.renderers.cameras import Camera
@@ -37,6 +38,8 @@ from .loop import Advance, Trainer, steps
 
 FORMAT = "h3d distillation 1"
 SECOND = "second_guidance."
+COVERED = 0.5
+"""Alpha above which a pixel has a depth that features may be moved by."""
 RECENT = 50
 """Elements of batches over which the hit rate of the timeline is taken."""
 
@@ -78,9 +81,9 @@ class DistilledTrainer(Trainer[DistilledState[Asset], Asset]):
         reference, background = self.subject.reference, state.guides[0].denoiser.background
         if reference is not None:
             cameras = [*cameras, reference_camera(reference, size)]
-        seen = state.scene.pictures(cameras, background, state.generator)
+        seen = state.scene.pictures(cameras, background, state.generator, depth=config.hash3d.warp)
         views = len(poses)
-        loss = self._distilled(state, seen, poses, progress)
+        loss = self._distilled(state, seen, poses, cameras, progress)
         if reference is not None:
             loss = loss + _reference_loss(config, seen.rgb[views:], seen.alpha[views:], reference, background)
         if config.opaque_weight > 0.0:
@@ -97,7 +100,12 @@ class DistilledTrainer(Trainer[DistilledState[Asset], Asset]):
         )
 
     def _distilled(
-        self, state: DistilledState[Asset], seen: ScenePictures, poses: torch.Tensor, progress: float
+        self,
+        state: DistilledState[Asset],
+        seen: ScenePictures,
+        poses: torch.Tensor,
+        cameras: Sequence[Camera],
+        progress: float,
     ) -> torch.Tensor:
         """What the denoisers say of the views, as a loss."""
         loss, views = seen.rgb.new_zeros(()), len(poses)
@@ -105,7 +113,8 @@ class DistilledTrainer(Trainer[DistilledState[Asset], Asset]):
         for guide, guidance in zip(state.guides, guidances, strict=False):
             with torch_threads():
                 latents = guide.denoiser.encode(seen.rgb[:views], seen.alpha[:views])
-                gradient = guide.gradient(latents, poses, guidance, progress, state.generator)
+                sights = _sights(seen, cameras[:views], latents.shape[-2:])
+                gradient = guide.gradient(latents, poses, guidance, progress, state.generator, sights)
             loss = loss + distillation_loss(latents, gradient)
         tried = tuple(one.hit for one in state.guides[0].cache.last if one.tried)
         state.hits = (*state.hits, *tried)[-RECENT:]
@@ -203,6 +212,18 @@ def reference_camera(reference: Reference, size: int) -> Camera:
     return view_camera(*reference.pose, size)
 
 
+def _sights(seen: ScenePictures, cameras: Sequence[Camera], size: torch.Size) -> list[Sight] | None:
+    """What the views see, at the size of the features; None where no depth was asked for."""
+    if seen.depth is None:
+        return None
+    depth = torch.where(seen.alpha[:, 0].detach() > COVERED, seen.depth, 0.0)[:, None]
+    depths = functional.interpolate(depth, tuple(size), mode="nearest-exact")[:, 0]
+    return [
+        Sight(torch.from_numpy(camera.camera_to_world), camera.fov_y_radians, depths[i].clone())
+        for i, camera in enumerate(cameras)
+    ]
+
+
 def _drawn(config: Distillation, size: int, generator: torch.Generator) -> tuple[torch.Tensor, list[Camera]]:
     """Poses [B, 3] and cameras of a step: azimuths spread evenly around, all else by chance."""
     where, count = config.cameras, config.cameras.batch
@@ -264,9 +285,9 @@ def _meters(state: DistilledState[Asset]) -> dict[str, float]:
     passes, meters = cache.passes, {"cache MB": cache.table.nbytes / 1e6}
     if len(state.hits) > 0:
         meters["hit rate"] = sum(state.hits) / len(state.hits)
-    if passes.full_elements > 0:
-        elements = passes.full_elements + passes.hit_elements
-        without = elements * passes.full_seconds / passes.full_elements
+    if passes.full_rows > 0:
+        rows = passes.full_rows + passes.hit_rows
+        without = rows * passes.full_seconds / passes.full_rows
         meters["UNet time saved"] = 1.0 - (passes.full_seconds + passes.hit_seconds) / without
     return meters
 

@@ -67,6 +67,10 @@ class CacheSettings:
     """Share of hits that are compared with a full pass, whose result is then used."""
     error_limit: Annotated[float, Turn(CACHE, 0.0, 1.0)] = 0.0
     """Relative error of checked hits above which a cell's eta falls; 0 = never."""
+    unconditional_eta: Annotated[float, Turn(CACHE)] = 0.0
+    """Probability that a pass which runs in full still takes its half without the subject from the cache."""
+    warp: Annotated[bool, Turn(CACHE)] = False
+    """Whether features are moved between views by the depth of what there is so far."""
 
 
 @dataclass(frozen=True)

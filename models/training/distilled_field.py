@@ -58,7 +58,9 @@ class FieldScene(DistilledScene[HashGridField]):
         self.step = 0
         self._parameters: list[torch.Tensor] = []
 
-    def pictures(self, cameras: Sequence[Camera], background: float, generator: torch.Generator) -> ScenePictures:
+    def pictures(
+        self, cameras: Sequence[Camera], background: float, generator: torch.Generator, *, depth: bool = False
+    ) -> ScenePictures:
         self._update_occupancy(generator)
         origins, directions = _rays(cameras)
         samples = self._samples(origins, directions, generator)
@@ -71,7 +73,10 @@ class FieldScene(DistilledScene[HashGridField]):
         seen = composite(density_of(features), rgb, samples, background=(background, background, background))
         shape = (len(cameras), cameras[0].height, cameras[0].width)
         return ScenePictures(
-            seen.rgb.view(*shape, 3).permute(0, 3, 1, 2), seen.alpha.view(*shape)[:, None], len(samples.positions)
+            rgb=seen.rgb.view(*shape, 3).permute(0, 3, 1, 2),
+            alpha=seen.alpha.view(*shape)[:, None],
+            samples=len(samples.positions),
+            depth=_along_axes(seen.depth.detach(), cameras) if depth else None,
         )
 
     def descend(
@@ -143,6 +148,13 @@ class FieldScene(DistilledScene[HashGridField]):
         counts = composite(density, colors, samples, background=(0.0, 0.0, 0.0)).counts
         assert counts is not None
         return kept(samples, counts)
+
+
+def _along_axes(distances: torch.Tensor, cameras: Sequence[Camera]) -> torch.Tensor:  # [R] -> [B, H, W]
+    """Depths along the cameras' axes in the world, of distances along rays in NGP space."""
+    directions = [pixel_directions(c, (0, 0, c.width, c.height)) @ c.camera_to_world[:3, 2] for c in cameras]
+    shape = (len(cameras), cameras[0].height, cameras[0].width)
+    return distances.view(shape) / SPACE.scale * torch.from_numpy(np.stack(directions)).to(distances).view(shape)
 
 
 def _rays(cameras: Sequence[Camera]) -> tuple[torch.Tensor, torch.Tensor]:  # [R, 3] twice, in NGP space

@@ -47,7 +47,9 @@ class GaussiansScene(DistilledScene[Gaussians]):
     def count(self) -> int:
         return int(self.rows.live.sum())
 
-    def pictures(self, cameras: Sequence[Camera], background: float, generator: torch.Generator) -> ScenePictures:
+    def pictures(
+        self, cameras: Sequence[Camera], background: float, generator: torch.Generator, *, depth: bool = False
+    ) -> ScenePictures:
         del generator
         self._leaves = leaves = {name: rows.values.requires_grad_() for name, rows in self.rows.groups.items()}
         viewmats = torch.stack([torch.from_numpy(camera.viewmat) for camera in cameras]).float()
@@ -62,11 +64,12 @@ class GaussiansScene(DistilledScene[Gaussians]):
             Ks,
             cameras[0].width,
             cameras[0].height,
-            options=RasterOptions(background=(background, background, background), sh_degree=0, depth=False),
+            options=RasterOptions(background=(background, background, background), sh_degree=0, depth=depth),
         )
         seen = self._seen
         rgb, alpha = seen.pictures.rgb.permute(0, 3, 1, 2), seen.pictures.alpha[:, None]
-        return ScenePictures(rgb, alpha, int((seen.radii > 0).any(dim=0).sum()))
+        far = None if seen.pictures.depth is None else seen.pictures.depth.detach()
+        return ScenePictures(rgb, alpha, int((seen.radii > 0).any(dim=0).sum()), far)
 
     def descend(
         self, loss: torch.Tensor, config: Distillation, step: int, generator: torch.Generator

@@ -27,14 +27,17 @@ class ScenePictures:
     rgb: torch.Tensor  # [B, 3, H, W] over the background that was asked for
     alpha: torch.Tensor  # [B, 1, H, W]
     samples: int  # rows that were drawn, or points along rays
+    depth: torch.Tensor | None = None  # [B, H, W] along the axis, 0 where nothing is seen; out of the graph
 
 
 class DistilledScene(ABC, Generic[Asset]):
     """Changed in place by `descend`; all that is random comes from the generator that is passed in."""
 
     @abstractmethod
-    def pictures(self, cameras: Sequence[Camera], background: float, generator: torch.Generator) -> ScenePictures:
-        """Pictures over a grey of this sRGB value, cameras of one size."""
+    def pictures(
+        self, cameras: Sequence[Camera], background: float, generator: torch.Generator, *, depth: bool = False
+    ) -> ScenePictures:
+        """Pictures over a grey of this sRGB value, cameras of one size, with depth where it is asked for."""
 
     @abstractmethod
     def descend(

@@ -6,6 +6,7 @@ around the UNet only while that run calls it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,10 +27,13 @@ from h3d.models.diffusion import (
 from h3d.models.distillation import distillation_gradient
 from h3d.models.hash3d import Config, Grid, Hash3D
 from h3d.models.hash3d.config import CameraInput
+from h3d.models.hash3d.warp import Sight
 
 from .distilled_config import CacheSettings, Guidance
 
 EMBEDDED = "embedded"
+UNCONDITIONAL = 1
+"""Which of an element's two rows knows nothing of the subject, as `Denoiser.predict_noise` lays them out."""
 SHARES = (1 / 3, 2 / 3, 1.0)
 """Of the cell sizes, for AdaptGrid's grids, the finest first."""
 
@@ -79,6 +83,9 @@ def cache_config(settings: CacheSettings, seed: int, inputs: tuple[CameraInput, 
         camera_inputs=inputs,
         check_share=settings.check_share,
         error_limit=settings.error_limit or None,
+        unconditional_row=UNCONDITIONAL,
+        unconditional_eta=settings.unconditional_eta,
+        warp=settings.warp,
         seed=seed,
     )
 
@@ -114,8 +121,9 @@ class Guide:
         guidance: Guidance,
         progress: float,
         generator: torch.Generator,
+        sights: Sequence[Sight] | None = None,
     ) -> torch.Tensor:  # [B, C, h, w]
-        """What the denoiser would change, at timesteps of its own."""
+        """What the denoiser would change, at timesteps of its own; `sights` say what each view sees."""
         steps = len(self.denoiser.schedule)
         low, high = guidance.timesteps(progress)
         drawn = low + (high - low) * torch.rand(len(latents), generator=generator)
@@ -123,7 +131,7 @@ class Guide:
         noise = torch.randn(latents.shape, generator=generator)
         azimuths, elevations, radii = poses.double().unbind(dim=1)
         with self.cache as cache:
-            cache.set_camera(azimuth_degrees=azimuths, elevation_degrees=elevations, radius=radii)
+            cache.set_camera(azimuth_degrees=azimuths, elevation_degrees=elevations, radius=radii, sights=sights)
             return guidance.weight * distillation_gradient(
                 self.denoiser,
                 self.description,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_unets import ATTENTION_INSIDE, tiny_inputs, tiny_unet
 
 from h3d.models.hash3d import Config, Grid, Hash3D
-from h3d.models.hash3d.call import Call
+from h3d.models.hash3d.warp import Sight
 
 
 @pytest.fixture(scope="module")
@@ -367,10 +367,56 @@ def test_mistakes_get_a_sentence(unet: Any):
         Config(reuse="features")  # type: ignore[arg-type]
 
 
-@given(st.integers(1, 3), st.integers(1, 4), st.sampled_from(["blocks", "interleaved"]), st.data())
-def test_rows_of_elements_alone_are_laid_out_as_a_batch_of_them(parts: int, count: int, layout: Any, data: Any):
-    call = Call({"sample": torch.zeros(parts * count, 4, 1, 1)}, parts, layout, 4)
-    chosen = data.draw(st.lists(st.sampled_from(range(count)), unique=True, min_size=1))
-    together = call.rows_together(chosen)
-    for new, old in enumerate(chosen):
-        assert [together[row] for row in call.rows_of(new, len(chosen))] == call.rows_of(old)
+def test_an_unconditional_row_is_spared_where_its_cell_holds_one(unet: Any):
+    """With eta 0 every element runs in full; its row without a condition may come from the cell all the same."""
+    config = Config(eta=0.0, unconditional_row=1, unconditional_eta=1.0)
+    first, second = inputs(unet, 1, 0), inputs(unet, 1, 1)
+    with Hash3D(unet, config) as cache:
+        look(cache, first, 10.0)
+        found = look(cache, second, 12.0)
+        assert (cache.passes.full_elements, cache.passes.hit_elements) == (2, 0)
+        assert (cache.passes.full_rows, cache.passes.hit_rows, cache.passes.spared_rows) == (3, 1, 1)
+        assert cache.statistics().totals["tries"] == 0
+        # The row is what a hit would have given, the other what a full pass gives.
+        with cache.paused():
+            exact = plain(unet, second)
+    with Hash3D(unet, Config(eta=1.0)) as other:
+        look(other, first, 10.0)
+        reused = look(other, second, 12.0)
+    torch.testing.assert_close(found[0], exact[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[1], reused[1], rtol=1e-4, atol=1e-5)
+    assert (found[1] - exact[1]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="unconditional_eta: 0.5; say unconditional_row"):
+        Config(unconditional_eta=0.5)
+    with pytest.raises(ValueError, match="unconditional_row: 2; an element's rows are 0 to 1"):
+        Config(unconditional_row=2)
+
+
+def test_only_whole_elements_of_a_batch_spare_their_unconditional_row(unet: Any):
+    config = Config(eta=1.0, unconditional_row=1, unconditional_eta=1.0)
+    with Hash3D(unet, config) as cache:
+        look(cache, inputs(unet, 2, 0), 0.0, 200.0)
+        cache.change(eta=0.0)
+        mixed = look(cache, inputs(unet, 2, 1), 0.0, 100.0)
+        assert cache.passes.spared_rows == 1, "there is nothing at 100 degrees"
+        with cache.paused():
+            exact = plain(unet, inputs(unet, 2, 1))
+    for row in (0, 1, 3):
+        torch.testing.assert_close(mixed[row], exact[row], rtol=1e-4, atol=1e-5)
+    assert (mixed[2] - exact[2]).abs().max() > 1e-3
+
+
+def test_a_warp_with_an_unmoved_camera_changes_nothing_and_a_wrong_number_of_sights_is_told(unet: Any):
+    sight = Sight(torch.eye(4, dtype=torch.float64), 0.9, torch.full((8, 8), 2.0))
+    arguments = inputs(unet, 1, 0)
+    with Hash3D(unet, Config(eta=1.0, warp=True)) as cache, torch.no_grad():
+        results = []
+        for _ in range(2):
+            cache.set_camera(azimuth_degrees=0, elevation_degrees=0, radius=2, sights=[sight])
+            results.append(unet(**arguments).sample)
+        assert cache.last[0].hit
+        torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+        assert cache.table.nbytes == sum(entry.nbytes for entry in cache.table.entries)
+        cache.set_camera(azimuth_degrees=0, elevation_degrees=0, radius=2, sights=[sight, sight])
+        with pytest.raises(ValueError, match="set_camera got 2 sights, and the UNet a batch of 1 elements"):
+            unet(**arguments)

@@ -11,6 +11,7 @@ from tiny_unets import tiny_inputs, tiny_unet
 
 from h3d.models.formats.errors import FormatError
 from h3d.models.hash3d import Config, Grid, Hash3D
+from h3d.models.hash3d.warp import Sight
 
 CONFIG = Config(eta=0.7, grids=(Grid(20.0), Grid(90.0)), queue=2, max_age=30, check_share=0.2)
 
@@ -93,3 +94,28 @@ def test_a_damaged_file_changes_nothing(tmp_path: Path):
 def test_the_official_table_is_not_kept(tmp_path: Path):
     with pytest.raises(ValueError, match="lookup is official, a cache to compare with, which is not saved"):
         Hash3D(tiny_unet(), Config(lookup="official")).save(tmp_path / "cache.safetensors")
+
+
+@torch.no_grad()
+def test_what_cameras_saw_is_kept_with_the_features(tmp_path: Path):
+    unet, config = tiny_unet(), Config(eta=1.0, warp=True)
+    arguments = tiny_inputs(unet) | {"timestep": 400}
+
+    def look(cache: Hash3D, azimuth: float) -> torch.Tensor:
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[0, 3] = azimuth / 50
+        sight = Sight(pose, 0.9, torch.full((8, 8), 2.0))
+        cache.set_camera(azimuth_degrees=azimuth, elevation_degrees=0, radius=1, sights=[sight])
+        return cache.unet(**arguments).sample
+
+    with Hash3D(unet, config) as cache:
+        look(cache, 0.0)
+        cache.set_camera(azimuth_degrees=100, elevation_degrees=0, radius=1)
+        cache.unet(**arguments)
+        cache.save(tmp_path / "cache.safetensors")
+        expected, unmoved = look(cache, 10.0), look(cache, 0.0)
+    with Hash3D(unet, config) as resumed:
+        resumed.load(tmp_path / "cache.safetensors")
+        assert torch.equal(look(resumed, 10.0), expected)
+        assert resumed.table.nbytes == sum(entry.nbytes for entry in resumed.table.entries)
+    assert not torch.equal(expected, unmoved)

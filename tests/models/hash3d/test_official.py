@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from h3d.models.hash3d import Column, Grid
 from h3d.models.hash3d.official import OfficialTable, bucket_of
+from h3d.models.hash3d.query import Query
 
 keys = st.tuples(st.floats(-180, 180), st.floats(-80, 80), st.floats(0, 5), st.integers(0, 999)).map(
     lambda k: (k[0], k[1], k[2], float(k[3]))
@@ -49,21 +50,26 @@ def test_buckets_are_those_of_the_published_code(key):
     assert bucket_of(key) == SlowOfficialTable().index(key)
 
 
+def asked(azimuth: float, elevation: float, radius: float, timestep: float) -> Query:
+    return Query((azimuth, elevation, radius, timestep), torch.zeros(2))
+
+
 @given(st.lists(st.lists(keys, min_size=2, max_size=2), max_size=60), st.integers(0, 1000))
 def test_a_run_answers_as_the_published_code(batches, seed: int):
     generator = torch.Generator().manual_seed(seed)
     table, slow = OfficialTable(Grid()), SlowOfficialTable()
     for step, batch in enumerate(batches):
         latents = [torch.randn(3, generator=generator) for _ in batch]
-        answers, expected = table.lookup(batch, latents, step), slow.query(list(zip(batch, latents, strict=True)))
+        queries = [Query(key, latent) for key, latent in zip(batch, latents, strict=True)]
+        answers, expected = table.lookup(queries, step), slow.query(list(zip(batch, latents, strict=True)))
         assert (answers is None) == (expected is None)
         for answer, value in zip(answers or [], expected or [], strict=True):
             torch.testing.assert_close(answer.value, value)
         if answers is None:
-            for key, latent in zip(batch, latents, strict=True):
+            for query in queries:
                 value = torch.randn(5, generator=generator)
-                table.insert(key, latent, value, step)
-                slow.append(key, latent, value)
+                table.insert(query, value, step)
+                slow.append(query.key, query.latent, value)
 
 
 def test_its_hits_come_from_other_cells_and_are_counted_as_that():
@@ -71,8 +77,8 @@ def test_its_hits_come_from_other_cells_and_are_counted_as_that():
     table = OfficialTable(Grid())
     for step in range(500):
         key = (float(random.uniform(-180, 180)), float(random.uniform(-30, 30)), 2.0, float(random.integers(20, 980)))
-        if table.lookup([key], [torch.zeros(2)], step) is None:
-            table.insert(key, torch.zeros(2), torch.zeros(2), step)
+        if table.lookup([asked(*key)], step) is None:
+            table.insert(asked(*key), torch.zeros(2), step)
     found = table.statistics(500)
     assert found.totals["hits"] > 300
     assert found.totals["foreign"] > 0.9 * found.totals["hits"]
@@ -82,13 +88,13 @@ def test_its_hits_come_from_other_cells_and_are_counted_as_that():
 
 def test_it_never_compares_the_key():
     table = OfficialTable(Grid())
-    stored, asked = (0.0, 0.0, 1.0, 5.0), (20.0, 0.0, 1.0, 5.0)
-    assert bucket_of(stored) == bucket_of(asked)
-    table.insert(stored, torch.zeros(2), torch.ones(2), 0)
-    assert table.lookup([asked], [torch.zeros(2)], 1) is not None
+    stored, other = (0.0, 0.0, 1.0, 5.0), (20.0, 0.0, 1.0, 5.0)
+    assert bucket_of(stored) == bucket_of(other)
+    table.insert(asked(*stored), torch.ones(2), 0)
+    assert table.lookup([asked(*other)], 1) is not None
 
 
 def test_a_batch_is_answered_as_a_whole_or_not_at_all():
     table = OfficialTable(Grid())
-    table.insert((0, 0, 1, 5), torch.zeros(2), torch.ones(2), 0)
-    assert table.lookup([(0, 0, 1, 5), (0.15, 0, 1, 5)], [torch.zeros(2)] * 2, 1) is None
+    table.insert(asked(0, 0, 1, 5), torch.ones(2), 0)
+    assert table.lookup([asked(0, 0, 1, 5), asked(0.15, 0, 1, 5)], 1) is None

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from h3d.models.hash3d import ADAPTIVE_GRIDS, Column, Grid, Statistics
+from h3d.models.hash3d.query import Query
 from h3d.models.hash3d.sphere import Quantity, angles, directions, patches, timestep_layers
 from h3d.models.hash3d.sphere_mesh import rim_mesh, sphere_mesh
 from h3d.models.hash3d.table import Limits, Table
@@ -27,7 +28,7 @@ def filled(grids: tuple[Grid, ...], keys: list[tuple[float, float, float, float]
     """A table with an entry at each key, inserted at steps 1, 2, ..."""
     table = Table(grids, Limits(queue=100))
     for step, key in enumerate(keys, 1):
-        table.insert(key, 0, ANY, ANY, step)
+        table.insert(Query(key, ANY), ANY, step)
     return table
 
 
@@ -189,7 +190,7 @@ def test_hits_are_those_of_the_ledger_whatever_the_layer():
     table = Table((grid,), Limits())
     for step in range(300):
         key = (rng.uniform(0, 360), rng.uniform(-90, 90), rng.uniform(1, 3), rng.uniform(0, 999))
-        table.insert(key, 0, ANY, ANY, step)
+        table.insert(Query(key, ANY), ANY, step)
         table.ledger.tried(0, grid.cell(key), hit=bool(rng.random() < 0.5), step=step)
     statistics = table.statistics(300)
     whole = np.nansum(patches(statistics, "hits").values)

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from h3d.models.hash3d import ADAPTIVE_GRIDS, Column, Grid
 from h3d.models.hash3d.ledger import EVICTED
-from h3d.models.hash3d.table import Key, Limits, Table
+from h3d.models.hash3d.query import Key, Query
+from h3d.models.hash3d.table import Limits, Table
 
 GRIDS = (Grid(), Grid(10.0, 10.0, 0.1, 10.0), Grid(77.0, 40.0, 0.5, 500.0), Grid(360.0, 180.0, 100.0, 1000.0))
 keys = st.tuples(
@@ -36,6 +37,10 @@ def tensors(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(4, generator=generator), torch.randn(8, generator=generator)
 
 
+def asked(azimuth: float) -> Query:
+    return Query((azimuth, 0, 1, 0), torch.zeros(4))
+
+
 class AnyUse(RuleBasedStateMachine):
     @initialize(grids=some_grids)
     def begin(self, grids: tuple[Grid, ...]):
@@ -46,7 +51,8 @@ class AnyUse(RuleBasedStateMachine):
     @rule(key=keys, condition=conditions, seed=st.integers(0, 99))
     def insert(self, key: Key, condition: int, seed: int):
         fits = ENTRY_BYTES <= self.table.limits.budget_bytes
-        self.table.insert(key, condition, *tensors(seed), self.step)
+        latent, value = tensors(seed)
+        self.table.insert(Query(key, latent, condition), value, self.step)
         self.insertions += fits
         self.refusals += not fits
 
@@ -56,7 +62,7 @@ class AnyUse(RuleBasedStateMachine):
         max_age = self.table.limits.max_age
         live = [e for e in live if max_age is None or self.step - e.step <= max_age]
         there = [e for e in live if e.condition == condition and self._shares_a_queue(e, key)]
-        answer = self.table.lookup(key, condition, torch.zeros(4), self.step)
+        answer = self.table.lookup(Query(key, torch.zeros(4), condition), self.step)
         assert (answer is not None) == (len(there) > 0)
         self.hits += answer is not None
         self.misses += answer is None
@@ -139,7 +145,8 @@ TestAnyUse.settings = settings(max_examples=40, stateful_step_count=30, deadline
 def filled(*azimuths: float, grids: tuple[Grid, ...] = (Grid(),), **limits: int) -> Table:
     table = Table(grids, replace(Limits(), **limits))
     for step, azimuth in enumerate(azimuths):
-        table.insert((azimuth, 0, 1, 0), 0, *tensors(step), step)
+        latent, value = tensors(step)
+        table.insert(Query((azimuth, 0, 1, 0), latent), value, step)
     return table
 
 
@@ -153,31 +160,30 @@ def test_a_queue_loses_its_oldest():
 
 def test_the_budget_loses_what_was_used_longest_ago():
     table = filled(1, 100, 200, budget_bytes=3 * ENTRY_BYTES)
-    assert table.lookup((0, 0, 1, 0), 0, torch.zeros(4), 5) is not None
-    table.insert((300, 0, 1, 0), 0, *tensors(), 6)
+    assert table.lookup(asked(0), 5) is not None
+    table.insert(asked(300), tensors()[1], 6)
     assert azimuths_of(table) == [1, 200, 300]
 
 
 def test_a_finer_grid_separates_what_was_stored_together_and_a_coarser_one_brings_it_together():
     table = filled(1, 20)
-    query = (21.0, 0.0, 1.0, 0.0)
     for grid, expected in ((Grid(10.0), [20]), (Grid(90.0), [1, 20]), (Grid(5.0), [20])):
         table.regrid([grid])
-        answer = table.lookup(query, 0, torch.zeros(4), 9)
+        answer = table.lookup(asked(21), 9)
         assert answer is not None
         assert [entry.key[0] for entry in answer.entries] == expected
 
 
 def test_azimuth_cells_meet_behind():
-    assert filled(359.9).lookup((-0.05, 0, 1, 0), 0, torch.zeros(4), 1) is not None
-    assert filled(359.9).lookup((0.05, 0, 1, 0), 0, torch.zeros(4), 1) is None
+    assert filled(359.9).lookup(asked(-0.05), 1) is not None
+    assert filled(359.9).lookup(asked(0.05), 1) is None
 
 
 def test_an_answer_weighs_by_the_distance_of_latents():
     table = Table([Grid()], Limits())
     for i in range(3):
-        table.insert((float(i), 0, 1, 0), 0, torch.tensor([float(i), 0.0]), torch.tensor([10.0 * i]), i)
-    answer = table.lookup((0, 0, 1, 0), 0, torch.tensor([1.0, 0.0]), 4)
+        table.insert(Query((float(i), 0, 1, 0), torch.tensor([float(i), 0.0])), torch.tensor([10.0 * i]), i)
+    answer = table.lookup(Query((0, 0, 1, 0), torch.tensor([1.0, 0.0])), 4)
     assert answer is not None
     assert answer.distances == pytest.approx((1.0, 0.0, 1.0))
     outer = np.exp(-1) / (1 + 2 * np.exp(-1))
@@ -194,7 +200,7 @@ class SlowAdaptiveTable:
         self.similarity: list[dict] = [{} for _ in grids]
         self.seen: list[list[float]] = [[] for _ in grids]
 
-    def insert(self, key, latent, value):
+    def insert(self, key, value):
         for m, grid in enumerate(self.grids):
             bucket = self.buckets[m].setdefault(grid.cell(key), [])
             if bucket:
@@ -224,23 +230,36 @@ def test_adapt_grid_chooses_as_the_paper_says():
     chosen = []
     for step in range(400):
         key = (float(random.uniform(0, 60)), float(random.uniform(0, 30)), 1.0, float(random.integers(0, 60)))
-        latent = torch.zeros(2)
-        answer, expected = table.lookup(key, 0, latent, step), slow.choose(key)
+        query = Query(key, torch.zeros(2))
+        answer, expected = table.lookup(query, step), slow.choose(key)
         assert (None if answer is None else answer.grid) == expected
         chosen.append(expected)
         # Values that turn with the pose: near ones are alike.
         angles = torch.linspace(0, 1, 16) * (key[0] + key[1] + key[3]) / 10
-        table.insert(key, 0, latent, value := torch.cat([angles.sin(), angles.cos()]), step)
-        slow.insert(key, latent, value)
+        table.insert(query, value := torch.cat([angles.sin(), angles.cos()]), step)
+        slow.insert(key, value)
     assert set(chosen) == {None, 0, 1, 2}
+
+
+def test_a_peek_finds_what_a_lookup_finds_and_counts_nothing():
+    table = filled(1, 2, 200, budget_bytes=3 * ENTRY_BYTES)
+    before = table.statistics(3)
+    peeked = table.peek(asked(3), 3)
+    assert table.statistics(3).totals == before.totals
+    found = table.lookup(asked(3), 3)
+    assert peeked is not None and found is not None
+    assert torch.equal(peeked.value, found.value) and peeked.entries == found.entries
+    assert table.peek(asked(100), 3) is None
+    table.insert(asked(300), tensors()[1], 4)
+    assert azimuths_of(table) == [1, 2, 300], "what was peeked at was in use"
 
 
 def test_statistics_do_not_change_afterwards():
     table = filled(1, 2)
     before = table.statistics(2)
     counts = before.counts.copy()
-    table.lookup((1, 0, 1, 0), 0, torch.zeros(4), 3)
-    table.insert((200, 0, 1, 0), 0, *tensors(), 3)
+    table.lookup(asked(1), 3)
+    table.insert(asked(200), tensors()[1], 3)
     assert (before.counts == counts).all()
     assert before.entries == 2
     assert {"hits", "occupancy", "mean_age", "similarity", "error", "azimuth_degrees_from"} <= before.table().keys()
