@@ -49,8 +49,12 @@ def choose(page, label: str, option: str) -> None:
 
 
 def press_folder(page, name: str) -> None:
-    page.get_by_text(name, exact=True).locator("visible=true").last.click()  # A tab above may have the same name.
-    page.wait_for_timeout(300)  # It slides open.
+    """Open or close a folder, once those around it have slid to where they stay, and wait until it has slid too."""
+    folder = page.get_by_text(name, exact=True).locator("visible=true").last  # A tab above may have the same name.
+    folder.scroll_into_view_if_needed()
+    resting(page, folder)
+    folder.click()
+    resting(page, folder)
 
 
 def resting(page, handle) -> None:

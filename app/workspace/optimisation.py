@@ -33,7 +33,7 @@ from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-STATUS_SECONDS = 0.25  # between two events of a run that goes on
+STATUS_SECONDS = 0.2  # between two events of a run that goes on
 SOONEST_SNAPSHOT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 0.2  # for pictures, between two steps
 JUDGE_SHARE = 0.1
