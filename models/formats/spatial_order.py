@@ -28,13 +28,18 @@ def chunk_order(means: np.ndarray, chunk: int) -> np.ndarray:  # [N, 3] -> [N] i
 
 def morton_order(means: np.ndarray) -> np.ndarray:  # [N, 3] -> [N] int64
     """Rows along a Z-order curve of 2^21 cells a side."""
+    return np.argsort(morton_codes(means), kind="stable")
+
+
+def morton_codes(means: np.ndarray) -> np.ndarray:  # [N, 3], N >= 1 -> [N] uint64
+    """Numbers of the cells along the curve."""
     low = means.min(axis=0).astype(np.float64)
     extent = np.maximum(means.max(axis=0) - low, np.finfo(np.float32).tiny)
     codes = np.zeros(len(means), np.uint64)
     for axis in range(3):
         cell = ((means[:, axis] - low[axis]) / extent[axis] * ((1 << 21) - 1)).astype(np.uint64)
         codes |= _spread(cell) << np.uint64(axis)
-    return np.argsort(codes, kind="stable")
+    return codes
 
 
 def _spread(cell: np.ndarray) -> np.ndarray:  # [N] uint64 below 2^21 -> [N] with two zero bits between bits

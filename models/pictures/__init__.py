@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from h3d.models.cache_folder import cache_folder
 from h3d.models.formats.errors import FormatError
 
 from . import exr, png, tiff, whole
-from .cache import cache_folder, cached_tiles
+from .cache import cached_tiles
 from .source import HeldPicture, PixelSource, TiledPicture
 from .strips import Progress, Strips, checked, rebanded
 from .tiles import TileFile

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -28,17 +27,6 @@ FOLDER_BYTES = 64 << 30
 SUFFIX = ".tiles.npy"
 ABANDONED_SECONDS = 3600.0
 """A file under way that nobody has written to for so long is what a killed program left."""
-
-
-def cache_folder() -> Path:
-    """Where caches lie by the platform's custom; H3D_CACHE overrides it. Deleting it costs only time."""
-    if override := os.environ.get("H3D_CACHE"):
-        return Path(override)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "h3d-view" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "h3d-view"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "h3d-view"
 
 
 def cached_tiles(path: Path, strips: Strips, folder: Path, progress: Progress | None = None) -> TileFile:
