@@ -27,6 +27,7 @@ from .figures.render_verb import RenderConfig, load_camera, render_command
 from .generate_verb import GenerateConfig
 from .generate_verb import generate as generate_run
 from .progress_line import ProgressLine
+from .prune_verb import PruneConfig, prune_command
 from .train_verb import TrainConfig
 from .train_verb import train as train_run
 from .workspace.scene import kind_of
@@ -196,6 +197,11 @@ def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
     print(f"{config.output}: {done}")
 
 
+def prune(config: tyro.conf.OmitArgPrefixes[PruneConfig]) -> None:
+    """Keep a share of the Gaussians of a scene, those that matter by a criterion."""
+    print(f"{config.output}: {prune_command(config)}")
+
+
 def main() -> None:
     """Entry point of `h3d`."""
     from .bench.verb import bench
@@ -205,6 +211,7 @@ def main() -> None:
         "train": train,
         "generate": generate,
         "export": export,
+        "prune": prune,
         "info": info,
         "convert": convert,
         "bench": bench,

@@ -24,7 +24,19 @@ from .ply_header import read_header
 from .scenes import find_scene
 from .torch_zip import is_torch_zip
 
-__all__ = ["READABLE", "WRITABLE", "Description", "FormatError", "describe", "find_scene", "read", "sha256", "write"]
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "Description",
+    "FormatError",
+    "check_output",
+    "describe",
+    "file_bytes",
+    "find_scene",
+    "read",
+    "sha256",
+    "write",
+]
 
 
 @dataclass(frozen=True)
@@ -110,13 +122,23 @@ def write(path: Path | str, value: Gaussians) -> None:
     Raises: FormatError when no format has this suffix, or the value cannot be written in it. OSError from the disk.
     """
     path = Path(path)
-    chosen = next((f for f in FORMATS if f.write is not None and path.name.lower().endswith(f.suffixes)), None)
-    if chosen is None or chosen.write is None:
-        rule = f"no format is written with the suffix {''.join(path.suffixes[-1:]) or 'of an empty name'}"
-        raise FormatError(path, "name", rule, f"use one of {', '.join(WRITABLE)}")
+    writer = _writer(path)
     if len(value) == 0:
         raise FormatError(path, "value", "there are 0 Gaussians to write", "keep at least one")
-    chosen.write(path, value)
+    writer(path, value)
+
+
+def check_output(path: Path | str) -> None:
+    """Whether a file can be one that is written: asked before long work.
+
+    Raises:
+        FormatError: no format is written with this suffix.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    _writer(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
 def describe(path: Path | str) -> Description:
@@ -134,12 +156,20 @@ def describe(path: Path | str) -> Description:
         sh_degree=value.sh_degree,
         bounds_min=(low[0], low[1], low[2]),
         bounds_max=(high[0], high[1], high[2]),
-        file_bytes=sum(part.stat().st_size for part in _parts(file, chosen)),
+        file_bytes=_size(file, chosen),
         memory_bytes=value.nbytes,
         antialiased=value.antialiased,
         quantisation=chosen.quantisation,
         remark=value.remark,
     )
+
+
+def file_bytes(path: Path | str) -> int:
+    """Bytes on the disk of a scene's file; of a SOG folder, of its meta.json and textures together.
+
+    Raises: FormatError as `read`, though only for what shows before the rows are read.
+    """
+    return _size(*_locate(Path(path)))
 
 
 def sha256(path: Path | str) -> str:
@@ -154,6 +184,18 @@ def sha256(path: Path | str) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _writer(path: Path) -> Callable[[Path, Gaussians], None]:
+    chosen = next((f for f in FORMATS if f.write is not None and path.name.lower().endswith(f.suffixes)), None)
+    if chosen is None or chosen.write is None:
+        rule = f"no format is written with the suffix {''.join(path.suffixes[-1:]) or 'of an empty name'}"
+        raise FormatError(path, "name", rule, f"use one of {', '.join(WRITABLE)}")
+    return chosen.write
+
+
+def _size(file: Path, chosen: Format) -> int:
+    return sum(part.stat().st_size for part in _parts(file, chosen))
 
 
 def _parts(file: Path, chosen: Format) -> list[Path]:

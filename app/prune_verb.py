@@ -1,0 +1,86 @@
+"""`h3d prune`: a smaller set of Gaussians, by the same criteria as the viewer's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from h3d.models import formats, meshes
+from h3d.models.field_files import is_field
+from h3d.models.formats import FormatError
+from h3d.models.gaussians import Gaussians
+from h3d.models.pruning import Criterion, PruningOptions, keep_mask
+from h3d.models.sundae import Signal, SpectrumOptions, Variant, cut_counts
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """Keep a share of the Gaussians of a file, those that matter by a criterion."""
+
+    scene: tyro.conf.Positional[Path]
+    """Gaussians (.ply, .splat, .ksplat, .spz, .sog), or the folder of a run of h3d train."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """File to write; its suffix is the format."""
+    keep: float = 0.3
+    """Share of the Gaussians that stays, 0 to 1."""
+    band_stop: float = 0.5
+    """Of those that stay, the share with the highest responses; the rest has the lowest. Of criterion band_stop."""
+    criterion: Criterion = "band_stop"
+    """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores."""
+    graph: Variant = "local"
+    """Of band_stop. local: k neighbours; paper and official: the radius graphs of SUNDAE's paper and code."""
+    neighbours: int = 10
+    """Of a Gaussian, for the graph local and for criterion density."""
+    signals: tuple[Signal, ...] = ("means",)
+    """Of band_stop: what is looked at on the graph."""
+    seed: int = 0
+    """Of criterion random."""
+
+    @property
+    def options(self) -> PruningOptions:
+        """Raises: ValueError for a value out of its range."""
+        spectrum = SpectrumOptions(variant=self.graph, k=self.neighbours, signals=self.signals)
+        return PruningOptions(spectrum=spectrum, k=self.neighbours, seed=self.seed)
+
+
+def prune_command(config: PruneConfig) -> str:
+    """Does what `h3d prune` was asked for; returns what was kept and by what, for a person.
+
+    Raises:
+        ValueError: a flag or the scene is wrong (FormatError is a ValueError).
+        OSError: a file cannot be read or written.
+    """
+    cut_counts(0, config.keep, config.band_stop)
+    options = config.options
+    formats.check_output(config.output)
+    gaussians = _read(config.scene)
+    before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
+    if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
+        raise ValueError(f"--keep {config.keep}: of {len(gaussians):,} Gaussians none would stay; keep a larger share")
+    mask = keep_mask(gaussians, config.criterion, keep=config.keep, ratio=config.band_stop, options=options)
+    pruned = gaussians.keep(mask)
+    formats.write(config.output, pruned)
+    kept = f"{len(pruned):,} of {len(gaussians):,} Gaussians kept ({len(pruned) / len(gaussians):.1%})"
+    size = f"{_mib(before)} before, {_mib(formats.file_bytes(config.output))} now"
+    return f"{kept} by {_by(config)}; {size}; before fine-tune"
+
+
+def _read(path: Path) -> Gaussians:
+    what = "holds a field" if is_field(path) else "is a mesh" if meshes.is_mesh(path) else ""
+    if what:
+        raise FormatError(path, "file", f"{what}, of which no Gaussian can be left out", "give a splat file")
+    return formats.read(path)
+
+
+def _by(config: PruneConfig) -> str:
+    if config.criterion != "band_stop":
+        return config.criterion
+    graph = f"graph {config.graph}" + (f" of {config.neighbours} neighbours" if config.graph == "local" else "")
+    return f"band_stop {config.band_stop:g} ({graph}, {' + '.join(config.signals)})"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.2f} MiB"
