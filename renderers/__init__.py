@@ -26,16 +26,19 @@ The bottom floor: it imports nothing of `h3d.models` or `h3d.app`.
 
 from .backends import num_threads, set_num_threads
 from .cancel import CancelFlag, Cancelled
+from .contributions import Contributions, contributions
 from .differentiable_gaussians import TrainingPictures, rasterize_for_training
 from .gaussians import RasterOptions, Rendered, SplatScene, rasterize_gaussians, rasterize_scenes
 
 __all__ = [
     "CancelFlag",
     "Cancelled",
+    "Contributions",
     "RasterOptions",
     "Rendered",
     "SplatScene",
     "TrainingPictures",
+    "contributions",
     "num_threads",
     "rasterize_for_training",
     "rasterize_gaussians",

@@ -79,7 +79,8 @@ class RasterOptions:
     depth: bool = True
     """Whether to compute expected depth (costs a channel)."""
     contributions: bool = False
-    """Whether to compute the sum and the maximum of alpha * T per Gaussian, over all pixels and cameras."""
+    """Whether to compute the sum and the maximum of alpha * T per Gaussian over all pixels and cameras, and in how many
+    pixels it is above 0."""
     top_id: bool = False
     """Whether to compute the row with the largest alpha * T per pixel."""
     backend: Literal["auto", "cpu", "cuda"] = "auto"
@@ -95,6 +96,7 @@ class Rendered:
     features: torch.Tensor | None = None  # [C, h, w, D]
     contribution_sum: torch.Tensor | None = None  # [N]
     contribution_max: torch.Tensor | None = None  # [N]; the cpu backend only
+    contribution_count: torch.Tensor | None = None  # [N] int64; the cpu backend only
     top_id: torch.Tensor | None = None  # [C, h, w] int32 row, -1 where nothing was drawn
     stats: dict[str, float] | None = None
     """Sums over the cameras, as far as the backend knows them: visible, intersections, project_ms, bin_ms, sort_ms,

@@ -39,6 +39,7 @@ class Reference:
     features: np.ndarray  # [H, W, D]
     contribution_sum: np.ndarray  # [N]
     contribution_max: np.ndarray  # [N]
+    contribution_count: np.ndarray  # [N] pixels
     top_id: np.ndarray  # [H, W]
     top_margin: np.ndarray  # [H, W] by how much the largest alpha T leads the second
 
@@ -52,7 +53,7 @@ def render(scenes, viewmat, K, width: int, height: int, options: RasterOptions) 
     T = np.ones((height, width))
     running = np.ones((height, width), bool)
     rgb, depth, features = np.zeros((height, width, 3)), np.zeros((height, width)), np.zeros((height, width, channels))
-    total, most = np.zeros(rows), np.zeros(rows)
+    total, most, pixels = np.zeros(rows), np.zeros(rows), np.zeros(rows, np.int64)
     best, second, top = np.zeros((height, width)), np.zeros((height, width)), np.full((height, width), -1)
     for splat in sorted(splats, key=lambda s: (s.depth, s.row)):
         d = np.stack([x - splat.mean[0], y - splat.mean[1]], -1)
@@ -65,7 +66,7 @@ def render(scenes, viewmat, K, width: int, height: int, options: RasterOptions) 
         rgb += weight[..., None] * splat.rgb
         depth += weight * splat.depth
         features += weight[..., None] * splat.features
-        total[splat.row], most[splat.row] = weight.sum(), weight.max()
+        total[splat.row], most[splat.row], pixels[splat.row] = weight.sum(), weight.max(), (weight > 0).sum()
         second = np.where(weight > best, best, np.maximum(second, weight))
         top = np.where(weight > best, splat.row, top)
         best = np.maximum(best, weight)
@@ -73,7 +74,7 @@ def render(scenes, viewmat, K, width: int, height: int, options: RasterOptions) 
     alpha = 1 - T
     depth = np.where(alpha > 0, depth / np.maximum(alpha, 1e-30), 0.0)
     rgb = rgb + T[..., None] * np.array(options.background)
-    return Reference(rgb, alpha, depth, features, total, most, top, best - second)
+    return Reference(rgb, alpha, depth, features, total, most, pixels, top, best - second)
 
 
 def _project_scenes(scenes, viewmat, K, width, height, options):

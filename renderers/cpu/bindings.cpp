@@ -29,6 +29,7 @@ struct Targets {
     Out<float> rgb, alpha, depth, features, contribution_sum, contribution_max;
     Out<uint8_t> rgb_bytes;
     Out<int32_t> top_id;
+    Out<int64_t> contribution_count;
 };
 
 // Stage times and counts as a dict, or None when it was cancelled.
@@ -43,7 +44,8 @@ nb::object rasterize_arrays(const std::vector<Scene>& scenes, const Settings& se
     Outputs outputs{data_or_null(targets.rgb),      data_or_null(targets.rgb_bytes),
                     data_or_null(targets.alpha),    data_or_null(targets.depth),
                     data_or_null(targets.features), data_or_null(targets.contribution_sum),
-                    data_or_null(targets.contribution_max), data_or_null(targets.top_id)};
+                    data_or_null(targets.contribution_max), data_or_null(targets.contribution_count),
+                    data_or_null(targets.top_id)};
     const Cancel cancel(reinterpret_cast<const int32_t*>(cancel_address));
     Stats stats;
     bool done = false;
@@ -123,6 +125,7 @@ void bind_targets(nb::module_& m) {
         .def_rw("features", &Targets::features, nb::arg().none())
         .def_rw("contribution_sum", &Targets::contribution_sum, nb::arg().none())
         .def_rw("contribution_max", &Targets::contribution_max, nb::arg().none())
+        .def_rw("contribution_count", &Targets::contribution_count, nb::arg().none())
         .def_rw("top_id", &Targets::top_id, nb::arg().none());
 }
 

@@ -23,6 +23,7 @@ namespace {
 struct Extras {
     float* partial_sum = nullptr;  // per entry of the tile
     float* partial_max = nullptr;
+    uint16_t* partial_count = nullptr;
 };
 
 // Features, contributions and top ids of one splat over one block.
@@ -31,6 +32,7 @@ void add_extras(const Frame& frame, const Extras& extras, Entry entry, int64_t p
     if (extras.partial_sum != nullptr) {
         extras.partial_sum[place] += sum(weight);
         extras.partial_max[place] = std::max(extras.partial_max[place], largest(weight));
+        extras.partial_count[place] += static_cast<uint16_t>(std::popcount(bits(weight > Lanes(0.0f))));
     }
     if (frame.outputs.top_id != nullptr) {
         const Lanes best = Lanes::load(sums.best[block]);
@@ -123,10 +125,12 @@ BlendTile kernel_for(const Frame& frame, bool extras) {
 void add_contributions(const Frame& frame, const RasterState& state, int64_t entries) {
     float* total = frame.outputs.contribution_sum;
     float* most = frame.outputs.contribution_max;
+    int64_t* pixels = frame.outputs.contribution_count;
     for (int64_t i = 0; i < entries; i++) {
         const uint32_t row = row_of(state.entries[i]);
         total[row] += state.partial_sum[i];
         most[row] = std::max(most[row], state.partial_max[i]);
+        pixels[row] += state.partial_count[i];
     }
 }
 
@@ -141,6 +145,7 @@ bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band) {
     const int64_t partials = contributions ? entries : 0;
     std::fill_n(state.partial_sum.ensure(partials), partials, 0.0f);
     std::fill_n(state.partial_max.ensure(partials), partials, 0.0f);
+    std::fill_n(state.partial_count.ensure(partials), partials, uint16_t{0});
     state.blend_space.resize(pool.threads());
     const int64_t planes = out.features != nullptr ? frame.settings.channels : 0;
     for (Buffer<float>& space : state.blend_space) space.ensure(planes * kBlocks * kLanes);
@@ -152,6 +157,7 @@ bool blend(const Frame& frame, RasterState& state, Pool& pool, Band band) {
         if (contributions) {
             extras.partial_sum = state.partial_sum.data() + (starts[tile.number] - origin);
             extras.partial_max = state.partial_max.data() + (starts[tile.number] - origin);
+            extras.partial_count = state.partial_count.data() + (starts[tile.number] - origin);
         }
         TileSums sums;
         begin_tile(frame, tile, out.features != nullptr ? state.blend_space[worker].data() : nullptr, sums);

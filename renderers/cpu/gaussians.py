@@ -59,6 +59,7 @@ class Pictures:
     features: torch.Tensor | None  # [C, h, w, D]
     contribution_sum: torch.Tensor | None  # [N]
     contribution_max: torch.Tensor | None  # [N]
+    contribution_count: torch.Tensor | None  # [N] int64
     top_id: torch.Tensor | None  # [C, h, w]
 
     @staticmethod
@@ -75,6 +76,7 @@ class Pictures:
             features=torch.empty(*size, channels) if channels > 0 else None,
             contribution_sum=torch.zeros(rows) if options.contributions else None,
             contribution_max=torch.zeros(rows) if options.contributions else None,
+            contribution_count=torch.zeros(rows, dtype=torch.int64) if options.contributions else None,
             top_id=torch.empty(size, dtype=torch.int32) if options.top_id else None,
         )
 
@@ -86,9 +88,10 @@ class Pictures:
             pictures = getattr(self, name)
             if pictures is not None:
                 setattr(targets, name, pictures[camera].numpy())
-        if self.contribution_sum is not None and self.contribution_max is not None:
-            targets.contribution_sum = self.contribution_sum.numpy()
-            targets.contribution_max = self.contribution_max.numpy()
+        for name in ("contribution_sum", "contribution_max", "contribution_count"):
+            totals = getattr(self, name)
+            if totals is not None:  # All three or none: over the cameras the kernels add to what is there.
+                setattr(targets, name, totals.numpy())
         return targets
 
     def rendered(self, stats: dict[str, float]) -> Rendered:
@@ -99,6 +102,7 @@ class Pictures:
             features=self.features,
             contribution_sum=self.contribution_sum,
             contribution_max=self.contribution_max,
+            contribution_count=self.contribution_count,
             top_id=self.top_id,
             stats=stats,
         )

@@ -35,7 +35,7 @@ void cut_rows(const Frame& frame, RasterState& state, int threads) {
 
 size_t RasterState::bytes() const {
     size_t total = splats.bytes() + depths.bytes() + covers.bytes() + counts.bytes() + tile_starts.bytes() +
-                   entries.bytes() + partial_sum.bytes() + partial_max.bytes();
+                   entries.bytes() + partial_sum.bytes() + partial_max.bytes() + partial_count.bytes();
     for (const Buffer<Entry>& space : sort_space) total += space.bytes();
     for (const Buffer<float>& space : blend_space) total += space.bytes();
     total += entry_gradients.bytes() + row_gradients.bytes() + camera_parts.bytes();

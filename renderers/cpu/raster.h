@@ -62,6 +62,7 @@ struct Outputs {
     float* features = nullptr;          // [h, w, D]
     float* contribution_sum = nullptr;  // [N]
     float* contribution_max = nullptr;  // [N]
+    int64_t* contribution_count = nullptr;  // [N] pixels
     int32_t* top_id = nullptr;          // [h, w]
 };
 
@@ -109,6 +110,7 @@ struct RasterState {
     std::vector<Band> bands;
     Buffer<Entry> entries;              // of the band at hand, from tile_starts[band.begin]
     Buffer<float> partial_sum, partial_max;  // contribution of each entry
+    Buffer<uint16_t> partial_count;          // pixels of its tile that it contributes to
     std::vector<Buffer<Entry>> sort_space;   // per worker
     std::vector<Buffer<float>> blend_space;  // per worker, feature sums of a tile
     Buffer<float> entry_gradients, row_gradients;  // see gradients.h

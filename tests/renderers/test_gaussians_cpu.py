@@ -28,7 +28,7 @@ from h3d.renderers.cameras import Camera, look_at
 VIEW = look_at(np.array([0.3, -0.2, -3.0]), np.zeros(3), np.array([0.0, -1.0, 0.0]), width=101, height=67)
 ALL = RasterOptions(background=(0.1, 0.2, 0.3), contributions=True, top_id=True)
 PICTURES = ("rgb", "alpha", "depth", "features", "top_id")
-TOTALS = ("contribution_sum", "contribution_max")
+TOTALS = ("contribution_sum", "contribution_max", "contribution_count")
 SHAPES = ["splats", "points", "ellipsoids", "rings"]
 
 
