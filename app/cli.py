@@ -199,7 +199,9 @@ def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
 
 def prune(config: tyro.conf.OmitArgPrefixes[PruneConfig]) -> None:
     """Keep a share of the Gaussians of a scene, those that matter by a criterion."""
-    print(f"{config.output}: {prune_command(config)}")
+    with ProgressLine() as line:
+        done = prune_command(config, progress=line.share)
+    print(f"{config.output}: {done}")
 
 
 def main() -> None:

@@ -12,8 +12,11 @@ from h3d.models import formats, meshes
 from h3d.models.field_files import is_field
 from h3d.models.formats import FormatError
 from h3d.models.gaussians import Gaussians
-from h3d.models.pruning import Criterion, PruningOptions, keep_mask
+from h3d.models.meshing import Progress
+from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, keep_mask
 from h3d.models.sundae import Signal, SpectrumOptions, Variant, cut_counts
+from h3d.models.viewpoints import Viewpoints, all_around, of_dataset, seen_from
+from h3d.renderers import Contributions
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class PruneConfig:
     band_stop: float = 0.5
     """Of those that stay, the share with the highest responses; the rest has the lowest. Of criterion band_stop."""
     criterion: Criterion = "band_stop"
-    """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores."""
+    """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores;
+    hit_count, lightgaussian, mini_splatting and radsplat are scores of what cameras see."""
+    data: Path | None = None
+    """Data set whose cameras are taken for criteria that need some; none = synthetic ones all around."""
     graph: Variant = "local"
     """Of band_stop. local: k neighbours; paper and official: the radius graphs of SUNDAE's paper and code."""
     neighbours: int = 10
@@ -46,7 +52,7 @@ class PruneConfig:
         return PruningOptions(spectrum=spectrum, k=self.neighbours, seed=self.seed)
 
 
-def prune_command(config: PruneConfig) -> str:
+def prune_command(config: PruneConfig, *, progress: Progress | None = None) -> str:
     """Does what `h3d prune` was asked for; returns what was kept and by what, for a person.
 
     Raises:
@@ -56,16 +62,23 @@ def prune_command(config: PruneConfig) -> str:
     cut_counts(0, config.keep, config.band_stop)
     options = config.options
     formats.check_output(config.output)
+    with_cameras = config.criterion in WITH_CAMERAS
+    if config.data is not None and not with_cameras:
+        named = ", ".join(WITH_CAMERAS)
+        raise ValueError(f"--data: criterion {config.criterion} looks through no camera; leave it out, or name {named}")
     gaussians = _read(config.scene)
     before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
     if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
         raise ValueError(f"--keep {config.keep}: of {len(gaussians):,} Gaussians none would stay; keep a larger share")
-    mask = keep_mask(gaussians, config.criterion, keep=config.keep, ratio=config.band_stop, options=options)
+    views = _viewpoints(config, gaussians) if with_cameras else None
+    seen = None if views is None else _seen(config, views, gaussians, progress)
+    shares = {"keep": config.keep, "ratio": config.band_stop}
+    mask = keep_mask(gaussians, config.criterion, **shares, options=options, seen=seen)
     pruned = gaussians.keep(mask)
     formats.write(config.output, pruned)
     kept = f"{len(pruned):,} of {len(gaussians):,} Gaussians kept ({len(pruned) / len(gaussians):.1%})"
     size = f"{_mib(before)} before, {_mib(formats.file_bytes(config.output))} now"
-    return f"{kept} by {_by(config)}; {size}; before fine-tune"
+    return f"{kept} by {_by(config, views, seen)}; {size}; before fine-tune"
 
 
 def _read(path: Path) -> Gaussians:
@@ -75,7 +88,22 @@ def _read(path: Path) -> Gaussians:
     return formats.read(path)
 
 
-def _by(config: PruneConfig) -> str:
+def _viewpoints(config: PruneConfig, gaussians: Gaussians) -> Viewpoints:
+    return all_around(gaussians) if config.data is None else of_dataset(config.data, frame=gaussians.frame)
+
+
+def _seen(config: PruneConfig, views: Viewpoints, gaussians: Gaussians, progress: Progress | None) -> Contributions:
+    seen = seen_from(views, gaussians, progress=progress)
+    if not bool((seen.pixels > 0).any()):
+        rule = f"{config.scene}: none of its Gaussians is seen by the {views.description}"
+        raise ValueError(f"{rule}; give the data set that it was learnt from, or no --data")
+    return seen
+
+
+def _by(config: PruneConfig, views: Viewpoints | None, seen: Contributions | None) -> str:
+    if views is not None and seen is not None:
+        share = float((seen.pixels > 0).double().mean())
+        return f"{config.criterion} ({views.description}; they see {share:.1%} of the Gaussians)"
     if config.criterion != "band_stop":
         return config.criterion
     graph = f"graph {config.graph}" + (f" of {config.neighbours} neighbours" if config.graph == "local" else "")

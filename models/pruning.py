@@ -1,8 +1,9 @@
 """Which Gaussians stay when some must go: the criteria of the field side by side, each a score per row.
 
-N rows. The rows with the highest scores stay; the band-stop alone keeps both ends. `scores` needs no camera for the
-first six, and what cameras see of each row (`contributions`) for the others. All are as before fine-tuning: the rows
-that stay are not changed. alpha * T is what a row gives to a pixel.
+N rows. The rows with the highest scores stay; the band-stop alone keeps both ends. All are as before fine-tuning: the
+rows that stay are not changed.
+
+Without cameras:
 
     band_stop       response of the spectrum (SUNDAE, arXiv 2405.00676)
     random          one number each, by a seed
@@ -10,6 +11,17 @@ that stay are not changed. alpha * T is what a row gives to a pixel.
     size            -(largest scale): the largest go (3DGS prunes those above 0.1 of the scene's extent)
     opacity_volume  opacity * s0 * s1 * s2 (the order in which .splat files are written)
     density         -(mean distance to the nearest neighbours): those that stand alone go
+
+From what cameras see, alpha * T being what a row gives to a pixel:
+
+    hit_count       pixels in which alpha * T is above 0 (LightGaussian's count)
+    lightgaussian   sum of alpha * T * (V / V_90)^0.1, V = s0 * s1 * s2, V_90 the one at 90 % of the descending order
+                    (Fan et al. 2023; their code sums opacity * T, without the fall-off from the centre)
+    mini_splatting  sum of alpha * T; 0 where the row is no pixel's greatest (Fang and Wang 2024)
+    radsplat        largest alpha * T (Niemeyer et al. 2024)
+
+Not here: Speedy-Splat's sensitivity, the sum over pixels of squared gradients, which no backward pass of ours keeps
+apart by pixel.
 """
 
 from __future__ import annotations
@@ -21,12 +33,28 @@ import numpy as np
 import torch
 from typing_extensions import assert_never
 
+from h3d.renderers import Contributions
+
 from .gaussians import Gaussians
 from .neighbours import nearest
 from .sundae import SpectrumOptions, cut_counts, spectrum_of
 
-Criterion = Literal["band_stop", "random", "opacity", "size", "opacity_volume", "density"]
+Criterion = Literal[
+    "band_stop",
+    "random",
+    "opacity",
+    "size",
+    "opacity_volume",
+    "density",
+    "hit_count",
+    "lightgaussian",
+    "mini_splatting",
+    "radsplat",
+]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+WITH_CAMERAS: tuple[Criterion, ...] = ("hit_count", "lightgaussian", "mini_splatting", "radsplat")
+"""Those that need what cameras see of each row."""
+VOLUME_POWER, VOLUME_PLACE = 0.1, 0.9
 
 
 @dataclass(frozen=True)
@@ -42,12 +70,15 @@ class PruningOptions:
 
 
 def scores(
-    gaussians: Gaussians, criterion: Criterion, options: PruningOptions = PruningOptions()
-) -> torch.Tensor:  # [N] float32
-    """How much each row is worth.
+    gaussians: Gaussians,
+    criterion: Criterion,
+    options: PruningOptions = PruningOptions(),
+    seen: Contributions | None = None,
+) -> torch.Tensor:  # [N] float32 or float64
+    """How much each row is worth. `seen` is what cameras see of the rows (`h3d.models.viewpoints`).
 
     Raises:
-        ValueError: an option is out of its range, or as `h3d.models.sundae.spectrum`.
+        ValueError: `seen` is missing, an option is out of its range, or as `h3d.models.sundae.spectrum`.
     """
     gaussians = gaussians.to("cpu")
     if criterion == "band_stop":
@@ -66,7 +97,36 @@ def scores(
         alone = neighbours.distances.shape[1] == 0
         distances = np.zeros(len(gaussians), np.float32) if alone else neighbours.distances.mean(axis=1)
         return torch.from_numpy(-neighbours.by_point(distances))
+    if seen is None or len(seen.total) != len(gaussians):
+        of = "nothing" if seen is None else f"{len(seen.total):,} rows"
+        rule = f"criterion {criterion}: needs what cameras see of all {len(gaussians):,} rows, {of} was given"
+        raise ValueError(f"{rule}; see h3d.models.viewpoints.seen_from")
+    return _seen_scores(gaussians, criterion, seen)
+
+
+def _seen_scores(
+    gaussians: Gaussians,
+    criterion: Literal["hit_count", "lightgaussian", "mini_splatting", "radsplat"],
+    seen: Contributions,
+) -> torch.Tensor:  # [N]
+    if criterion == "hit_count":
+        return seen.pixels.double()
+    if criterion == "lightgaussian":
+        return seen.total * _volume_factors(gaussians)
+    if criterion == "mini_splatting":
+        return torch.where(seen.top_pixels > 0, seen.total, 0.0)
+    if criterion == "radsplat":
+        return seen.greatest
     assert_never(criterion)
+
+
+def _volume_factors(gaussians: Gaussians) -> torch.Tensor:  # [N] float64
+    """(V / V_90)^0.1; in logarithms, where the volume of tiny ones does not become 0."""
+    volumes = gaussians.log_scales.double().sum(dim=1)
+    if len(volumes) == 0:
+        return volumes
+    place = min(int(VOLUME_PLACE * len(volumes)), len(volumes) - 1)
+    return (VOLUME_POWER * (volumes - volumes.sort(descending=True).values[place])).exp()
 
 
 def keep_mask(
@@ -76,6 +136,7 @@ def keep_mask(
     keep: float,
     ratio: float = 0.5,
     options: PruningOptions = PruningOptions(),
+    seen: Contributions | None = None,
 ) -> torch.Tensor:  # [N] bool
     """The rows that stay, exactly round(keep * N); `ratio` is for band_stop alone.
 
@@ -88,7 +149,7 @@ def keep_mask(
         cut_counts(len(gaussians), keep, ratio)
         return spectrum_of(gaussians, options.spectrum).mask(keep, ratio)
     kept, _ = cut_counts(len(gaussians), keep, 0.0)
-    order = torch.argsort(scores(gaussians, criterion, options), descending=True, stable=True)
+    order = torch.argsort(scores(gaussians, criterion, options, seen), descending=True, stable=True)
     mask = torch.zeros(len(gaussians), dtype=torch.bool)
     mask[order[:kept]] = True
     return mask

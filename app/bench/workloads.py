@@ -26,6 +26,7 @@ from . import (
     radiance_cache,
     reading,
     signed_distance,
+    sundae,
     watched,
 )
 from .metrics import Effort, Metric
@@ -81,12 +82,15 @@ WORKLOADS = (
         distilled_runs.runs,
     ),
     Workload(("radiance_cache",), radiance_cache.gap),
+    Workload(("sundae/response", "sundae/mask"), sundae.responses),
+    Workload(("sundae/cached",), sundae.cached),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),
     Workload(("peers/gsplat_torch",), peer_gsplat.gsplat_torch),
     Workload(("peers/gsplat_torch/iteration",), gaussian_iteration.against_torch),
     Workload(("peers/gsply",), peer_gsply.gsply),
+    Workload(("peers/scipy",), sundae.against_scipy),
     Workload(("peers/viser_webgl",), peer_viser.viser_webgl),
     Workload(("peers/nerfstudio",), peer_nerfstudio.nerfstudio),
     Workload(("study",), encodings_study.encodings, only_by_name=True),

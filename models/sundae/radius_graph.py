@@ -83,9 +83,9 @@ class RadiusGraph:
         return float(found[0])
 
 
-def paper_graph(points: np.ndarray) -> RadiusGraph:  # [N, 3] float32
+def paper_graph(points: np.ndarray, *, cached: bool = True) -> RadiusGraph:  # [N, 3] float32
     """Raises: ValueError, the graph has too many edges."""
-    tau = 10.0 * _closest(points)[0]
+    tau = 10.0 * _closest(points, cached)[0]
     i, j, d = _joined(_pairs_within(points, tau, "paper"))
     variance = float(np.var(d)) if len(d) > 0 else 0.0
     # Edges of one length have no variance: then all weigh alike.
@@ -93,9 +93,9 @@ def paper_graph(points: np.ndarray) -> RadiusGraph:  # [N, 3] float32
     return RadiusGraph(_upper(len(points), i, j, weights), laplacian=False)
 
 
-def official_graph(points: np.ndarray) -> RadiusGraph:  # [N, 3] float32
+def official_graph(points: np.ndarray, *, cached: bool = True) -> RadiusGraph:  # [N, 3] float32
     """Raises: ValueError, the graph has too many edges."""
-    least, greatest = _closest(points)
+    least, greatest = _closest(points, cached)
     radius = math.sqrt(10.0 * least if least == greatest else min(10.0 * least, 2.0 * greatest))
     i, j, d = _joined(_pairs_within(points, radius, "official"))
     order = np.lexsort((j, d, i))
@@ -108,9 +108,9 @@ def official_graph(points: np.ndarray) -> RadiusGraph:  # [N, 3] float32
     return RadiusGraph(_upper(len(points), i, j, weights), laplacian=True)
 
 
-def _closest(points: np.ndarray) -> tuple[float, float]:  # [N, 3]
+def _closest(points: np.ndarray, cached: bool) -> tuple[float, float]:  # [N, 3]
     """The smallest and the largest distance of a point to its nearest; 0 where all coincide."""
-    distances = nearest(points, 1).distances
+    distances = nearest(points, 1, cached=cached).distances
     apart = distances[distances > SKIPPED_DISTANCE]
     return (float(apart.min()), float(apart.max())) if len(apart) > 0 else (0.0, 0.0)
 

@@ -70,12 +70,12 @@ def spectrum(
     given = [] if signals is None else [_checked(signal, len(points)) for signal in signals]
     looked_at = given if given else [points.astype(np.float64)]
     if not cached or len(points) < CACHED_ROWS:
-        return of_response(*_respond(points, looked_at, options))
+        return of_response(*_respond(points, looked_at, options, cached))
     name = f"spectrum-{key_of(points, *given, f'{VERSION}:{variant}:{k}')}"
     layout = {"response": ((len(points),), "float32"), "ranks": ((len(points),), "int32"), "isolated": ((), "int64")}
 
     def work_out() -> dict[str, np.ndarray]:
-        found = of_response(*_respond(points, looked_at, options))
+        found = of_response(*_respond(points, looked_at, options, cached))
         ranks = found.ranks.numpy()
         return {"response": found.response.numpy(), "ranks": ranks, "isolated": np.array(found.isolated, np.int64)}
 
@@ -101,9 +101,11 @@ def band_stop(means, *, keep: float, ratio: float) -> torch.Tensor:  # [N, 3] ->
     return spectrum(means).mask(keep, ratio)
 
 
-def _respond(points: np.ndarray, signals: list[np.ndarray], options: SpectrumOptions) -> tuple[np.ndarray, int]:
+def _respond(
+    points: np.ndarray, signals: list[np.ndarray], options: SpectrumOptions, cached: bool
+) -> tuple[np.ndarray, int]:
     """Responses [N] float32, and how many rows are isolated."""
-    high_pass, isolated = _filter(points, options)
+    high_pass, isolated = _filter(points, options, cached)
     responses = [high_pass(signal) for signal in signals]
     if len(responses) == 1:
         return responses[0], isolated
@@ -116,16 +118,16 @@ def _respond(points: np.ndarray, signals: list[np.ndarray], options: SpectrumOpt
     return np.sqrt(total).astype(np.float32), isolated
 
 
-def _filter(points: np.ndarray, options: SpectrumOptions) -> tuple[HighPass, int]:
+def _filter(points: np.ndarray, options: SpectrumOptions, cached: bool) -> tuple[HighPass, int]:
     if options.variant == "local":
-        neighbours = nearest(points, options.k)
+        neighbours = nearest(points, options.k, cached=cached)
         alone = len(points) if neighbours.indices.shape[1] == 0 else 0
         return lambda signal: local.high_pass(neighbours, signal), alone
     if options.variant == "paper":
-        graph = paper_graph(points)
+        graph = paper_graph(points, cached=cached)
         return graph.high_pass, int((graph.degrees == 0).sum())
     if options.variant == "official":
-        graph = official_graph(points)
+        graph = official_graph(points, cached=cached)
         return graph.high_pass, int((graph.degrees == 0).sum())
     assert_never(options.variant)
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from balls import ball
+from dataset_files import real_data
 from known_fields import ball as distance_to_ball
 from known_fields import ball_mesh, distance_field
+from posed_ball import write_posed_ball
 
 from h3d.app import prune_verb
 from h3d.app.prune_verb import PruneConfig, prune_command
 from h3d.models import formats, meshes
 from h3d.models.pruning import keep_mask
 from h3d.models.sundae import band_stop
+from h3d.models.viewpoints import of_dataset, seen_from
 
 RED = (0.9, 0.1, 0.1)
 
@@ -54,6 +60,30 @@ def test_every_criterion_can_be_named(scene: Path, criterion, tmp_path: Path):
     assert torch.equal(formats.read(tmp_path / "out.ply").means, whole.means[mask])
 
 
+def test_criteria_that_look_say_through_which_cameras(scene: Path, tmp_path: Path):
+    config = PruneConfig(scene, tmp_path / "out.ply", keep=0.5, criterion="mini_splatting")
+    told: list[float] = []
+    said = prune_command(config, progress=told.append)
+    assert "by mini_splatting (32 synthetic cameras all around, none of a data set; they see 100.0% of" in said
+    assert len(told) == 32
+    write_posed_ball(tmp_path / "balls", cameras=6)
+    said = prune_command(replace(config, data=tmp_path / "balls"))
+    assert re.search(r"by mini_splatting \(6 cameras of balls; they see [\d.]+% of the Gaussians\); ", said)
+    views, whole = of_dataset(tmp_path / "balls"), formats.read(scene)
+    mask = keep_mask(whole, "mini_splatting", keep=0.5, seen=seen_from(views, whole))
+    assert torch.equal(formats.read(tmp_path / "out.ply").means, whole.means[mask])
+
+
+def test_cameras_that_see_nothing_of_the_scene_are_not_its_own(tmp_path: Path):
+    away = ball(RED).transformed(np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.0, 500.0, 0.0]))
+    formats.write(tmp_path / "away.ply", away)
+    write_posed_ball(tmp_path / "balls", cameras=3)
+    config = PruneConfig(tmp_path / "away.ply", tmp_path / "out.ply", criterion="radsplat", data=tmp_path / "balls")
+    with pytest.raises(ValueError, match="none of its Gaussians is seen by the 3 cameras of balls; give the data set"):
+        prune_command(config)
+    assert not (tmp_path / "out.ply").exists()
+
+
 def test_a_scene_may_be_written_over_itself(scene: Path):
     before = scene.stat().st_size / 2**20
     assert f"{before:.2f} MiB before" in prune_command(PruneConfig(scene, scene, keep=0.5))
@@ -69,6 +99,10 @@ def test_a_scene_may_be_written_over_itself(scene: Path):
         ({"neighbours": 0}, "k: 0 neighbours; there must be at least 1"),
         ({"signals": ()}, "name at least one of means, colors"),
         ({"output": Path("out.xyz")}, r"out.xyz: name: no format is written with the suffix .xyz; use one of .comp"),
+        (
+            {"data": Path("fox"), "criterion": "opacity"},
+            "--data: criterion opacity looks through no camera",
+        ),
         ({"output": Path("out")}, "out: name: no format is written with the suffix of an empty name"),
         ({"output": Path("/no/such/folder/a.ply")}, "the folder /no/such/folder does not exist; create it first"),
     ],
@@ -97,9 +131,8 @@ def test_a_field_and_a_mesh_have_no_gaussians_to_leave_out(tmp_path: Path):
             prune_command(PruneConfig(path, tmp_path / "out.ply"))
 
 
-@pytest.mark.skipif("H3D_DATA" not in os.environ, reason="H3D_DATA names no folder with real data")
 def test_a_real_capture_is_pruned_from_the_command_line(tmp_path: Path):
-    source = Path(os.environ["H3D_DATA"]) / "splats" / "biker.compressed.ply"
+    source = real_data("splats") / "biker.compressed.ply"
     command = [sys.executable, "-c", "from h3d.app.cli import main; main()", "prune", str(source), "-o"]
     command += [str(tmp_path / "out.spz"), "--keep", "0.3", "--band-stop", "0.5"]
     environment = {**os.environ, "H3D_CACHE": str(tmp_path / "cache")}

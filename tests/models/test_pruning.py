@@ -7,15 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from balls import ball
 from clouds import cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h3d.models.gaussians import Gaussians, from_rows
-from h3d.models.pruning import Criterion, PruningOptions, keep_mask, scores
+from h3d.models.pruning import CRITERIA, WITH_CAMERAS, Criterion, PruningOptions, keep_mask, scores
 from h3d.models.sundae import SpectrumOptions, spectrum
+from h3d.models.viewpoints import all_around, seen_from
+from h3d.renderers import Contributions
 
-WITHOUT_CAMERAS: tuple[Criterion, ...] = ("band_stop", "random", "opacity", "size", "opacity_volume", "density")
+WITHOUT_CAMERAS = tuple(criterion for criterion in CRITERIA if criterion not in WITH_CAMERAS)
 
 
 def gaussians(count: int = 120, seed: int = 0) -> Gaussians:
@@ -93,3 +96,47 @@ def test_band_stop_uses_the_spectrum_that_was_asked_for():
 def test_a_share_outside_of_0_to_1_is_a_sentence(criterion: Criterion):
     with pytest.raises(ValueError, match=r"keep: 1.5; it is a share and must be 0 to 1"):
         keep_mask(gaussians(), criterion, keep=1.5)
+
+
+def made_up(count: int, seed: int = 0) -> Contributions:
+    """What cameras may have seen, half of the rows never in front."""
+    rng = np.random.default_rng(seed)
+    total, greatest = rng.uniform(0.0, 50.0, count), rng.uniform(0.0, 1.0, count)
+    pixels, tops = rng.integers(1, 500, count), rng.integers(0, 100, count) * rng.integers(0, 2, count)
+    return Contributions(*(torch.from_numpy(a) for a in (total, greatest, pixels, tops)))
+
+
+def test_scores_of_what_cameras_see_are_their_formulas():
+    rows, seen = gaussians(), made_up(120)
+    volumes = np.exp(rows.log_scales.double().numpy()).prod(axis=1)
+    v90 = sorted(volumes, reverse=True)[int(0.9 * 120)]
+    for i in range(120):
+        assert scores(rows, "hit_count", seen=seen)[i] == seen.pixels[i]
+        assert scores(rows, "radsplat", seen=seen)[i] == seen.greatest[i]
+        assert scores(rows, "mini_splatting", seen=seen)[i] == (seen.total[i] if seen.top_pixels[i] > 0 else 0.0)
+        expected = float(seen.total[i]) * (volumes[i] / v90) ** 0.1
+        assert float(scores(rows, "lightgaussian", seen=seen)[i]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("criterion", WITH_CAMERAS)
+def test_what_lies_inside_of_a_solid_goes_first(criterion: Criterion):
+    """An opaque ball with as many Gaussians again in its middle, where no camera sees them."""
+    shell = ball((0.9, 0.1, 0.1), count=1500)
+    rows = shell.concat(ball((0.1, 0.9, 0.1), radius=0.3, count=1500))
+    seen = seen_from(all_around(rows, count=12, side=96), rows)
+    mask = keep_mask(rows, criterion, keep=0.4, seen=seen)
+    assert int(mask[:1500].sum()) > 0.95 * 1200
+
+
+@pytest.mark.parametrize("criterion", WITH_CAMERAS)
+@pytest.mark.parametrize("count", [0, 1, 37])
+def test_the_rounded_share_stays_of_what_cameras_see(criterion: Criterion, count: int):
+    mask = keep_mask(gaussians(count), criterion, keep=0.5, seen=made_up(count))
+    assert int(mask.sum()) == round(0.5 * count)
+
+
+@pytest.mark.parametrize(("seen", "given"), [(None, "nothing"), (made_up(3), "3 rows")])
+def test_criteria_of_cameras_say_what_they_need(seen: Contributions | None, given: str):
+    rule = f"criterion radsplat: needs what cameras see of all 120 rows, {given} was given; see h3d.models.viewpoints"
+    with pytest.raises(ValueError, match=rule):
+        scores(gaussians(), "radsplat", seen=seen)

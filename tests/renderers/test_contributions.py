@@ -42,7 +42,7 @@ def test_contributions_are_those_of_the_formulas(antialiased: bool):
     # A pixel whose alpha is 1/255 but for rounding may count or not.
     wrong = np.abs(found.pixels.numpy() - sum(p.contribution_count for p in pictures))
     assert wrong.max() <= 2 and (wrong == 0).mean() > 0.9
-    clear = sum(np.bincount(p.top_id[p.top_margin > 1e-4], minlength=60) for p in pictures)
+    clear = np.sum([np.bincount(p.top_id[p.top_margin > 1e-4], minlength=60) for p in pictures], axis=0)
     unclear = sum(int(((p.top_id >= 0) & (p.top_margin <= 1e-4)).sum()) for p in pictures)
     assert unclear < 0.01 * clear.sum()
     tops = found.top_pixels.numpy()

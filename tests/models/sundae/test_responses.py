@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 import torch
 from balls import ball
 from clouds import CLOUDS, cloud
+from dataset_files import real_data
 from graph_references import local_response, official_matrix, official_response, paper_matrix, paper_response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from h3d.models import neighbours
 from h3d.models.sundae import SpectrumOptions, band_stop, radius_graph, responses, spectrum, spectrum_of
 from h3d.models.sundae.signals import SIGNALS, signal_of
 from h3d.renderers.cameras import quat_to_rotation
@@ -21,8 +22,6 @@ from h3d.renderers.cameras import quat_to_rotation
 VARIANTS = ("local", "paper", "official")
 TIED = ("lattice", "one place", "doubled", "crowded")
 """Clouds whose k nearest are not one set: which of several as near ones is taken is nobody's promise."""
-
-needs_garden = pytest.mark.skipif("H3D_DATA" not in os.environ, reason="H3D_DATA names no folder with real data")
 
 
 def signal(count: int, seed: int = 5) -> np.ndarray:
@@ -181,7 +180,11 @@ def test_several_signals_count_alike_whatever_their_units():
 
 def test_a_spectrum_of_many_rows_is_kept_and_changed_rows_are_not_taken_for_it(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("H3D_CACHE", str(tmp_path))
-    monkeypatch.setattr(responses, "CACHED_ROWS", 100)
+    for module in (responses, neighbours):
+        monkeypatch.setattr(module, "CACHED_ROWS", 100)
+    for variant in VARIANTS:
+        spectrum(cloud("even", 300), variant=variant, cached=False)
+    assert list(tmp_path.iterdir()) == [], "nothing is kept where nothing shall be"
     points = cloud("far", 300)
     first = spectrum(points, variant="paper")
     monkeypatch.setattr(responses, "_respond", lambda *_: pytest.fail("worked out again"))
@@ -209,10 +212,9 @@ def test_wrong_input_is_a_sentence(make, sentence: str):
         make()
 
 
-@needs_garden
 def test_on_a_real_capture_radius_graphs_leave_rows_alone_and_ours_none():
     """99.4 % and 30.8 %: measured on the 136,443 distinct points of the garden, facts of the paper's and its code's."""
-    means = np.load(Path(os.environ["H3D_DATA"]) / "garden" / "test_garden.npz")["means3d"].astype(np.float32)
+    means = np.load(real_data("garden") / "test_garden.npz")["means3d"].astype(np.float32)
     points = np.unique(means, axis=0)
     assert len(points) == 136_443
     shares = {name: spectrum(points, variant=name, cached=False).isolated / len(points) for name in VARIANTS}

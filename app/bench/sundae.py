@@ -1,0 +1,108 @@
+"""How long the spectrum of Gaussians takes, what it needs of memory, and how quick a cut and a second time are.
+
+On made-up points of a thick shell in random order, the worst that a file can have. The peer is what everybody has at
+hand: scipy's k-d tree asked in the order of the file, for the same neighbours with as many threads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from h3d.models.neighbours import nearest
+from h3d.models.sundae import spectrum
+from h3d.renderers import num_threads
+
+from .metrics import (
+    MEMORY_TOLERANCE,
+    TIME_TOLERANCE,
+    Effort,
+    Metric,
+    Skipped,
+    best_of_blocks,
+    in_turns,
+    milliseconds,
+    ratio,
+    timed,
+)
+
+K = 10
+MANY = 3_000_000
+PEER_ROWS = 200_000
+
+
+def points(count: int) -> np.ndarray:  # -> [N, 3] float32
+    """A thick shell."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(count, 3)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions * rng.uniform(0.8, 1.0, (count, 1)).astype(np.float32)
+
+
+def responses(effort: Effort) -> Iterator[Metric]:
+    """From points to ranks, without the disk; of three million also the memory beyond the points, in a process."""
+    small, large = points(100_000), points(1_000_000)
+    seconds = best_of_blocks(lambda: timed(lambda: spectrum(small, k=K, cached=False)), effort)
+    yield Metric("sundae/response/100k_s", seconds, "s", "lower", TIME_TOLERANCE)
+    # Long enough to be measured once or twice.
+    seconds = min(timed(lambda: spectrum(large, k=K, cached=False)) for _ in range(1 if effort.quick else 3))
+    yield Metric("sundae/response/1m_s", seconds, "s", "lower", TIME_TOLERANCE)
+    found = spectrum(large, k=K, cached=False)
+    shares = iter(np.linspace(0.0, 1.0, 10_000))
+    seconds = best_of_blocks(lambda: timed(lambda: found.mask(0.3, next(shares))), effort)
+    yield milliseconds("sundae/mask/1m_ms", 1e3 * seconds)
+    if sys.platform != "linux":
+        raise Skipped("resident memory at its highest is read from /proc, which only Linux has")
+    command = [sys.executable, "-c", "from h3d.app.bench.sundae import measure_many; measure_many()"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    yield Metric("sundae/response/3m_s", float(said[0]), "s", "lower", TIME_TOLERANCE)
+    yield Metric("sundae/response/3m_extra_mib", float(said[1]), "MiB", "lower", MEMORY_TOLERANCE)
+
+
+def measure_many() -> None:
+    """Prints the seconds that three million points take, and the MiB above those of the points."""
+    many = points(MANY)
+    spectrum(many[:1000], k=K)  # Everything is loaded.
+    before = _resident_mib("VmRSS")
+    print(timed(lambda: spectrum(many, k=K, cached=False)))
+    # What the process had at its highest while the points were made counts too, if that was more.
+    print(_resident_mib("VmHWM") - before)
+
+
+def cached(effort: Effort) -> Iterator[Metric]:
+    """The second time, from the disk."""
+    large = points(1_000_000)
+    before = os.environ.get("H3D_CACHE")
+    with tempfile.TemporaryDirectory(prefix="h3d-bench-") as folder:
+        os.environ["H3D_CACHE"] = folder
+        try:
+            seconds = best_of_blocks(lambda: timed(lambda: spectrum(large, k=K)), effort)
+        finally:
+            if before is None:
+                del os.environ["H3D_CACHE"]
+            else:
+                os.environ["H3D_CACHE"] = before
+    yield Metric("sundae/cached/1m_s", seconds, "s", "lower", TIME_TOLERANCE)
+
+
+def against_scipy(effort: Effort) -> Iterator[Metric]:
+    """Our neighbours against a plain k-d tree's."""
+    few, threads = points(PEER_ROWS), num_threads()
+
+    def theirs() -> None:
+        KDTree(few).query(few, k=K + 1, workers=threads)
+
+    mine, other = in_turns(lambda: nearest(few, K, cached=False), theirs, effort)
+    yield ratio("peers/scipy/neighbours_200k_speedup", other / mine)
+
+
+def _resident_mib(name: str) -> float:
+    with open("/proc/self/status") as file:
+        found = next(line for line in file if line.startswith(f"{name}:"))
+    return int(found.split()[1]) / 1024
