@@ -22,6 +22,7 @@ from .panels.edit import EditPanel
 from .panels.field import FieldPanel
 from .panels.layers import LayersPanel
 from .panels.optimise import OptimisePanel
+from .panels.prune import PrunePanel
 from .session import Session
 
 HELD_SECONDS = 0.25  # presses of one key closer than this are one key held
@@ -50,6 +51,7 @@ def commands(
     session: Session,
     layers: LayersPanel,
     edit: EditPanel,
+    prune: PrunePanel,
     camera: CameraPanel,
     compare: ComparePanel,
     capture: CapturePanel,
@@ -73,6 +75,8 @@ def commands(
         Command("Select no Gaussians", session.selecting.clear, "escape"),
         Command("Select all other Gaussians", session.selecting.invert),
         Command("Bake the layer's place", edit.bake),
+        Command("Prune: show the cut, or all again", prune.begin_or_end),
+        Command("Prune: apply the cut", prune.apply),
         Command("Undo", layers.undo, "Z", "cmd/ctrl"),
         Command("Redo", layers.redo, "Z", "cmd/ctrl+shift"),
         Command("Compare: next mode", compare.cycle, "C"),

@@ -28,6 +28,7 @@ from .figures.pictures import Backend, View
 from .hands import Hands
 from .navigation import Navigation
 from .photos import Photos
+from .pruning import Pruning
 from .render_loop import SCALES, Drawn, RenderLoop
 from .screen import Screen
 from .selecting import Selecting
@@ -108,6 +109,7 @@ class Session:
         self.at_close(workspace.events.subscribe(self._on_workspace))
         self.loop.on_acknowledged = self._acknowledged
         self.selecting = Selecting(self)
+        self.pruning = Pruning(self)
 
     def start(self) -> None:
         """Begin to draw; nothing happens if the tab is gone already."""
@@ -221,6 +223,8 @@ class Session:
             layers = tuple(x for x in self.workspace.layers if x.visible)
         else:
             layers = tuple(replace(x, visible=True) for x in self.workspace.layers if x.key == key)
+        if side == "b" or self.compare.mode == "off":  # Compared, A stays as it was.
+            layers = tuple(self.pruning.layer(x) for x in layers)
         own = None if side == "a" or self.compare.mode == "off" else self.compare.own_b
         display = self.display if own is None else own.over(self.display)
         photo = self._photo_layer()
@@ -266,7 +270,9 @@ class Session:
         display = self.view(side).display
         if self.compare.own_b is not None and self.compare.own_b.cached != self.display.field.cached:
             return "with radiance cache" if display.field.cached else "path tracing alone"
-        return next((x.name for x in self.workspace.layers if x.key == key), display.mode)
+        name = next((x.name for x in self.workspace.layers if x.key == key), display.mode)
+        pruned = side == "b" and key is not None and key == self.pruning.key
+        return f"{name}, {self.pruning.cut.keep:.1%} kept" if pruned else name
 
     def full_size(self) -> tuple[int, int]:
         width, height = max(1, self.client.camera.image_width), max(1, self.client.camera.image_height)

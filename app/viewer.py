@@ -24,6 +24,7 @@ from .panels.gizmo import Gizmo
 from .panels.help import HelpPanel
 from .panels.layers import LayersPanel
 from .panels.optimise import OptimisePanel
+from .panels.prune import PrunePanel
 from .panels.sphere import SpherePanel
 from .panels.stats import StatsPanel
 from .session import Kept, Session, Settings
@@ -88,10 +89,12 @@ class Viewer:
         capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
         dataset, field = DatasetPanel(session), FieldPanel(session, self.opener.folders)
         edit, sphere = EditPanel(session, layers), SpherePanel(session, self.opener)
-        table = commands(session, layers, edit, camera, compare, capture, optimise, dataset, field)
+        prune = PrunePanel(session, layers)
+        table = commands(session, layers, edit, prune, camera, compare, capture, optimise, dataset, field)
         panels = (
             layers,
             edit,
+            prune,
             optimise,
             sphere,
             DisplayPanel(session),
@@ -108,7 +111,7 @@ class Viewer:
             with tabs.add_tab(panel.title):
                 panel.build()
         gizmo = Gizmo(session)
-        for panel in (layers, edit, optimise, sphere, dataset, compare, gizmo):
+        for panel in (layers, edit, prune, optimise, sphere, dataset, compare, gizmo):
             session.at_close(self.workspace.events.subscribe(panel.on_event))
         for panel in (*panels, gizmo):
             session.events.subscribe(panel.on_event)

@@ -80,6 +80,11 @@ class SelectionChanged:
 
 
 @dataclass(frozen=True)
+class PruningChanged:
+    """What the tab's cut leaves of a layer is another, or its rows are being ranked, or no longer."""
+
+
+@dataclass(frozen=True)
 class FovChanged:
     fov_y_degrees: float
 
@@ -128,6 +133,7 @@ SessionEvent = (
     | CompareChanged
     | LayerSelected
     | SelectionChanged
+    | PruningChanged
     | FovChanged
     | UpChanged
     | FrameShown

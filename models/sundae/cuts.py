@@ -35,6 +35,14 @@ class Spectrum:
         return torch.from_numpy(from_low >= np.uint32(len(self) - low - high))
 
 
+def of_scores(scores: np.ndarray) -> Spectrum:  # [N]
+    """A spectrum of any scores, so that `mask(keep, 1)` keeps the highest, of equal ones the first."""
+    order = np.argsort(-scores, kind="stable")
+    ranks = np.empty(len(scores), np.int32)
+    ranks[order] = np.arange(len(scores) - 1, -1, -1, dtype=np.int32)
+    return Spectrum(torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(ranks), 0)
+
+
 def cut_counts(count: int, keep: float, ratio: float) -> tuple[int, int]:
     """How many rows stay of the lowest and of the highest responses.
 
