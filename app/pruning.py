@@ -25,7 +25,7 @@ from h3d.models.sundae.histogram import Histogram, histogram_of
 from h3d.models.viewpoints import all_around, seen_from
 
 from .newest import Newest
-from .workspace.events import AssetReplaced, LayersChanged, PruningChanged, WorkspaceEvent
+from .workspace.events import AssetReplaced, LayersChanged, PruningChanged, RunChanged, WorkspaceEvent
 from .workspace.scene import Layer
 from .workspace.workspace import LockedError
 
@@ -70,7 +70,6 @@ class Ranked:
     hidden: torch.Tensor | None
     spectrum: Spectrum
     histogram: Histogram
-    sizes: Mapping[str, FileSize]
     cameras: str
     """Which were looked through; empty where none were."""
     seconds: float
@@ -94,7 +93,10 @@ class Pruning:
         """The layer whose cut is shown; None = no cut is."""
         self.basis, self.cut = Basis(), Cut()
         self.ranked: Ranked | None = None
+        self.sizes: Mapping[str, FileSize] = {}
+        """Of files of rows such as the layer's, by suffix; of a run, as its rows were when the cut was first shown."""
         self.busy = False
+        self._sized: tuple[int, torch.Tensor | None] | None = None  # what `sizes` are of: layer and hidden rows
         self._last: tuple[Ranked, Cut, Layer, torch.Tensor] | None = None
         self._work = Newest(self._rank, "pruning")
         session.at_close(self._work.close)
@@ -201,41 +203,58 @@ class Pruning:
         if self.key is None:
             return
         match event:
-            case AssetReplaced(key) if key == self.key and self._is_old():
+            case AssetReplaced(key) if key == self.key:
+                self._work.ask()
+            case RunChanged(status) if status.layer == self.key and status.state != "running":
                 self._work.ask()
             case LayersChanged(_, after):
                 if all(layer.key != self.key for layer in after):
                     self.key = self.ranked = self._last = None
                 self._tell()
 
-    def _is_old(self) -> bool:
+    def _is_old(self, layer: Layer) -> bool:
+        """Whether the layer has other rows than those that were ranked, and it is time to look at them."""
         ranked = self.ranked
-        return ranked is None or time.monotonic() - ranked.at > max(RENEW_SECONDS, RENEW_TIMES * ranked.seconds)
+        if ranked is None or ranked.asset is layer.asset:
+            return ranked is None
+        statuses = self._session.optimisation.statuses()
+        goes_on = any(status.layer == layer.key and status.state == "running" for status in statuses)
+        patience = max(RENEW_SECONDS, RENEW_TIMES * ranked.seconds) if goes_on else 0.0
+        return time.monotonic() - ranked.at > patience
 
     def _rank(self) -> None:
         """In the thread of `_work`."""
         layer = next((x for x in self._session.workspace.layers if x.key == self.key), None)
         basis, ranked = self.basis, self.ranked
-        if layer is None or (ranked is not None and ranked.of(layer) and ranked.basis == basis):
+        if layer is None:
             return
-        self.busy = True
-        self._session.events.publish(PruningChanged())
-        try:
-            self.ranked = _ranked(layer, basis)
-        except (ValueError, OSError) as error:
-            self.key = None
-            self._session.refuse(error)
-        finally:
-            self.busy = False
-        self._session.events.publish(PruningChanged())
-        self._session.loop.request("change")
+        same = ranked is not None and (ranked.key, ranked.basis) == (layer.key, basis)
+        if not (same and ranked is not None and ranked.hidden is layer.hidden_rows) or self._is_old(layer):
+            self.busy = True
+            self._session.events.publish(PruningChanged())
+            try:
+                self.ranked = _ranked(layer, basis)
+            except (ValueError, OSError) as error:
+                self.key = None
+                self._session.refuse(error)
+            finally:
+                self.busy = False
+            self._session.events.publish(PruningChanged())
+            self._session.loop.request("change")
+        if self._sized is None or self._sized[0] != layer.key or self._sized[1] is not layer.hidden_rows:
+            self.sizes, self._sized = file_sizes(_shown(layer)), (layer.key, layer.hidden_rows)
+            self._session.events.publish(PruningChanged())
+
+
+def _shown(layer: Layer) -> Gaussians:
+    assert isinstance(layer.asset, Gaussians)
+    return (layer.asset if layer.shown_rows is None else layer.asset.keep(layer.shown_rows)).to("cpu")
 
 
 def _ranked(layer: Layer, basis: Basis) -> Ranked:
     began, asset = time.perf_counter(), layer.asset
     assert isinstance(asset, Gaussians)
-    rows = asset if layer.shown_rows is None else asset.keep(layer.shown_rows)
-    rows, cameras = rows.to("cpu"), ""
+    rows, cameras = _shown(layer), ""
     if basis.criterion == "band_stop":
         # What is being optimised is another one each time: nothing to keep on the disk.
         spectrum = spectrum_of(rows, basis.options.spectrum, cached=layer.run is None)
@@ -254,7 +273,6 @@ def _ranked(layer: Layer, basis: Basis) -> Ranked:
         hidden=layer.hidden_rows,
         spectrum=spectrum,
         histogram=histogram_of(spectrum),
-        sizes=file_sizes(rows),
         cameras=cameras,
         seconds=time.perf_counter() - began,
         at=time.monotonic(),

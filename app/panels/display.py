@@ -6,6 +6,7 @@ import ast
 import html
 import inspect
 import math
+import threading
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_args
@@ -17,11 +18,14 @@ from h3d.app.workspace.events import DisplayChanged, FovChanged, FrameShown, Not
 
 from .handles import on_person, show
 
+_PARSING = threading.Lock()  # CPython 3.11 counts the depth of all parsing threads in one place, and then fails.
+
 
 @cache
 def field_docs(owner: type) -> dict[str, str]:
     """The string under each field of a dataclass, by field name."""
-    body = ast.parse(inspect.getsource(owner)).body[0]
+    with _PARSING:
+        body = ast.parse(inspect.getsource(owner)).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}
     for statement, following in zip(body.body, body.body[1:], strict=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import get_args
 
 import viser
@@ -10,6 +11,7 @@ import viser
 from h3d.app.pruning import Ranked
 from h3d.app.session import Session
 from h3d.app.workspace.events import (
+    AssetReplaced,
     CompareChanged,
     LayersChanged,
     LayerSelected,
@@ -18,6 +20,7 @@ from h3d.app.workspace.events import (
     SessionEvent,
     WorkspaceEvent,
 )
+from h3d.models.formats.predicted_size import FileSize
 from h3d.models.pruning import CRITERIA
 from h3d.models.sundae import Signal, Variant, cut_counts
 
@@ -91,6 +94,8 @@ class PrunePanel:
             case CompareChanged():
                 self.measured = ""
                 self._show()
+            case AssetReplaced(key) if key == self.pruning.key:
+                self._show()
             case PruningChanged() | LayersChanged() | LayerSelected():
                 self._show()
 
@@ -128,7 +133,7 @@ class PrunePanel:
         low, high = cut_counts(len(ranked.spectrum), *pruning.shares)
         self.plot.content = spectrum_plot(ranked.histogram, low, high)
         self.facts.content = table(self._rows(ranked, low, high)) + note(f"{self.measured} {BEFORE}".strip())
-        self.sizes.content = table(_sizes(ranked, low + high))
+        self.sizes.content = table(_sizes(pruning.sizes, low + high))
 
     def _rows(self, ranked: Ranked, low: int, high: int) -> list[tuple[str, str]]:
         rows = [("stay", f"{low + high:,} of {len(ranked.spectrum):,}")]
@@ -144,11 +149,8 @@ class PrunePanel:
         return any(x.key == ranked.key and x.run is not None for x in self.session.workspace.layers)
 
 
-def _sizes(ranked: Ranked, rows: int) -> list[tuple[str, str]]:
+def _sizes(sizes: Mapping[str, FileSize], rows: int) -> list[tuple[str, str]]:
     """What a file of so many rows takes in each format."""
     if rows == 0:
         return []
-    return [
-        (suffix, f"{'' if size.exact else 'about '}{size.of(rows) / 1e6:.2f} MB")
-        for suffix, size in ranked.sizes.items()
-    ]
+    return [(suffix, f"{'' if size.exact else 'about '}{size.of(rows) / 1e6:.2f} MB") for suffix, size in sizes.items()]

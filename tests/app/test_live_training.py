@@ -331,6 +331,36 @@ def test_gaussians_are_deleted_while_they_train_and_undo_brings_them_back(splatt
     splatted.until(lambda: len(rows_of(splatted)) == count, "redo did not delete them again")
 
 
+def test_a_cut_follows_what_is_being_learnt_is_applied_to_it_and_undone(splatted: Program):
+    tab = splatted.tab
+    splatted.until(lambda: splatted.status.step > 60 and splatted.replaced > 3, "no pictures of the training came")
+    (session,) = splatted.viewer.sessions.values()
+    tab.click("Prune/Show the cut")
+    tab.set_gui("Prune/Keep", 0.4)
+    splatted.until(lambda: session.pruning.ranked is not None, "its rows were not ranked")
+    first = session.pruning.ranked
+    splatted.until(lambda: session.pruning.ranked is not first, "they were not ranked again as it went on")
+    layer = splatted.workspace.layers[0]
+    rows = session.pruning.stays(layer)
+    assert rows is not None and 0.35 < float(rows.float().mean()) < 0.6, "but for those born since, four of ten stay"
+    tab.trigger_command("Training: hold or go on")
+    splatted.until(lambda: splatted.status.state == "paused", "the run was not held")
+    splatted.optimisation.between_steps(splatted.status.key, lambda run: None)  # After the step under way.
+    splatted.until(
+        lambda: (r := session.pruning.ranked) is not None and r.asset is rows_of(splatted), "not ranked as it is held"
+    )
+    count = len(rows_of(splatted))
+    tab.set_gui("Prune/Cut", "Apply")
+    splatted.until(lambda: len(rows_of(splatted)) == round(0.4 * count), "it was not applied to the run")
+    at = splatted.status.step
+    splatted.optimisation.start(splatted.status.key)
+    splatted.until(lambda: splatted.status.step > at + 20, "the run did not go on")
+    kept = len(rows_of(splatted))
+    assert kept < 0.6 * count
+    tab.set_gui("Prune/Cut", "Undo")
+    splatted.until(lambda: len(rows_of(splatted)) >= kept + count - round(0.4 * count), "undo did not bring them back")
+
+
 def test_a_running_layer_is_baked_where_it_stands_with_its_cameras(splatted: Program):
     tab = splatted.tab
     splatted.until(lambda: splatted.status.step > 30, "it did not train")

@@ -146,7 +146,7 @@ def test_other_criteria_keep_what_the_command_line_keeps(program: Program, crite
         assert torch.equal(found, keep_mask(program.asset, criterion, keep=0.3))
     else:
         until(lambda: "cameras all around" in program.facts(), "it is not told who looked")
-    assert not program.tab.control("Prune/Band-stop").props["visible"]
+    until(lambda: not program.tab.control("Prune/Band-stop").props["visible"], "there is no notch to move")
 
 
 def test_rows_of_a_layer_that_goes_on_are_known_by_their_ids_and_new_ones_stay(program: Program):
