@@ -373,4 +373,6 @@ def _sentence(metrics: compare.Metrics) -> str:
         f" A: {metrics.count_a:,} Gaussians, {metrics.drawn_a:,} in view; "
         f"B: {metrics.count_b:,}, {metrics.drawn_b:,} in view."
     )
+    if math.isfinite(metrics.coverage) and metrics.coverage != 1.0:
+        counts += f" B covers {100.0 * metrics.coverage:.1f} % of what A covers."
     return f"PSNR {psnr}, SSIM {metrics.ssim:.4f}.{counts if metrics.count_a + metrics.count_b > 0 else ''}"

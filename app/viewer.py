@@ -89,7 +89,7 @@ class Viewer:
         capture, optimise = CapturePanel(session, self.opener.folders), OptimisePanel(session, self.opener)
         dataset, field = DatasetPanel(session), FieldPanel(session, self.opener.folders)
         edit, sphere = EditPanel(session, layers), SpherePanel(session, self.opener)
-        prune = PrunePanel(session, layers)
+        prune = PrunePanel(session, layers, self.opener)
         table = commands(session, layers, edit, prune, camera, compare, capture, optimise, dataset, field)
         panels = (
             layers,

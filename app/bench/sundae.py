@@ -6,19 +6,28 @@ hand: scipy's k-d tree asked in the order of the file, for the same neighbours w
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from h3d.app.figures import compare
+from h3d.app.figures.compare import Comparison
+from h3d.app.figures.display import Display
+from h3d.app.figures.pictures import View
+from h3d.app.workspace.scene import Layer
 from h3d.models.neighbours import nearest
 from h3d.models.sundae import spectrum
 from h3d.renderers import num_threads
 
+from . import scenes
+from .frames import overview
 from .metrics import (
     MEMORY_TOLERANCE,
     TIME_TOLERANCE,
@@ -73,6 +82,23 @@ def measure_many() -> None:
     print(timed(lambda: spectrum(many, k=K, cached=False)))
     # What the process had at its highest while the points were made counts too, if that was more.
     print(_resident_mib("VmHWM") - before)
+
+
+def drag(effort: Effort) -> Iterator[Metric]:
+    """From a slider to the picture: another cut of a capture, drawn under the wipe."""
+    asset = scenes.biker()
+    found, camera = spectrum(asset.means, k=K), overview(asset, 640, 360)
+    layer = Layer(1, "biker", asset)
+    shares = itertools.cycle(np.linspace(0.1, 0.9, 17).tolist())
+
+    def cut_and_draw() -> None:
+        pruned = replace(layer, hidden_rows=~found.mask(next(shares), 0.5))
+        both = Comparison(View((layer,), Display()), View((pruned,), Display()))
+        compare.render(both, camera, backend="cpu")
+
+    cut_and_draw()
+    seconds = best_of_blocks(lambda: timed(cut_and_draw), effort)
+    yield milliseconds("sundae/drag/biker_640x360_ms", 1e3 * seconds)
 
 
 def cached(effort: Effort) -> Iterator[Metric]:

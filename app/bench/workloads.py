@@ -84,6 +84,7 @@ WORKLOADS = (
     Workload(("radiance_cache",), radiance_cache.gap),
     Workload(("sundae/response", "sundae/mask"), sundae.responses),
     Workload(("sundae/cached",), sundae.cached),
+    Workload(("sundae/drag",), sundae.drag),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),

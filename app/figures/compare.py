@@ -66,6 +66,8 @@ class Metrics:
     drawn_a: int
     """Gaussians of a that this camera sees."""
     drawn_b: int
+    coverage: float
+    """Sum of alpha of b's picture over that of a's: what is left of what was covered; nan where a covers nothing."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,13 @@ def measure(
         count_b=visible_count(comparison.b.layers),
         drawn_a=int((first.stats or {}).get("visible", 0)),
         drawn_b=int((second.stats or {}).get("visible", 0)),
+        coverage=_cover(second) / _cover(first) if _cover(first) > 0.0 else float("nan"),
     )
+
+
+def _cover(picture: Picture) -> float:
+    """Sum of alpha."""
+    return 0.0 if picture.alpha is None else float(picture.alpha.sum(dtype=np.float64))
 
 
 def _opaque(side: ViewPainter, tile: Tile) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import get_args
+from functools import partial
 
-import viser
-
+from h3d.app.figures.spectrum import write_spectrum
+from h3d.app.opening import Opener
 from h3d.app.pruning import Ranked
 from h3d.app.session import Session
 from h3d.app.workspace.events import (
@@ -21,11 +21,11 @@ from h3d.app.workspace.events import (
     WorkspaceEvent,
 )
 from h3d.models.formats.predicted_size import FileSize
-from h3d.models.pruning import CRITERIA
-from h3d.models.sundae import Signal, Variant, cut_counts
+from h3d.models.sundae import cut_counts
 
 from .handles import note, on_choice, on_person, on_press, show, table
 from .layers import LayersPanel
+from .ranked_by import RankedByPart
 from .spectrum_plot import spectrum_plot
 
 START = "Select a layer of Gaussians and show the cut: A stays whole, B is pruned."
@@ -35,18 +35,16 @@ BAND_HINT = (
     "Of those that stay, the share with the highest responses: edges and detail. The rest has the lowest: surfaces. "
     "What lies between is left out (SUNDAE's gamma)."
 )
-CRITERION_HINT = (
-    "band_stop needs no camera; hit_count, lightgaussian, mini_splatting and radsplat look from cameras all around."
-)
-SIGNALS_HINT = "What is compared with its neighbours; of several, each counts as much as the others."
+FORMATS = ("PDF", "PNG", "SVG", "CSV")
 BEFORE = "Before fine-tune: what is left out is missed until the others have learnt to make up for it."
 
 
 class PrunePanel:
     title = "Prune"
 
-    def __init__(self, session: Session, layers: LayersPanel) -> None:
-        self.session, self.layers, self.pruning = session, layers, session.pruning
+    def __init__(self, session: Session, layers: LayersPanel, opener: Opener) -> None:
+        self.session, self.layers, self.pruning, self.opener = session, layers, session.pruning, opener
+        self.basis = RankedByPart(session)
         self.measured = ""
 
     def build(self) -> None:
@@ -64,26 +62,12 @@ class PrunePanel:
         self.facts = gui.add_html(note(START))
         on_choice(session, gui.add_button_group("Cut", ("Apply", "Undo", "Redo")), self._act)
         with gui.add_folder("Ranked by", expand_by_default=False):
-            self.criterion = gui.add_dropdown(
-                "Criterion", CRITERIA, initial_value=pruning.basis.criterion, hint=CRITERION_HINT
-            )
-            on_person(session, self.criterion, lambda value: pruning.set_basis(criterion=value))
-            self.variant: viser.GuiDropdownHandle[Variant] = gui.add_dropdown(
-                "Graph", get_args(Variant), initial_value=pruning.basis.variant, hint="Of band_stop."
-            )
-            on_person(session, self.variant, lambda value: pruning.set_basis(variant=value))
-            self.neighbours = gui.add_slider(
-                "Neighbours", min=1, max=32, step=1, initial_value=pruning.basis.neighbours, hint="Of graph local."
-            )
-            on_person(session, self.neighbours, lambda value: pruning.set_basis(neighbours=int(value)))
-            self.signals = {
-                signal: gui.add_checkbox(f"By {signal}", signal in pruning.basis.signals, hint=SIGNALS_HINT)
-                for signal in get_args(Signal)
-            }
-            for handle in self.signals.values():
-                on_person(session, handle, lambda _: self._set_signals())
+            self.basis.build()
         with gui.add_folder("Files", expand_by_default=False):
             self.sizes = gui.add_html("")
+        with gui.add_folder("Save", expand_by_default=False):
+            self.format = gui.add_dropdown("Spectrum as", FORMATS, initial_value=FORMATS[0])
+            on_press(session, gui.add_button("Save spectrum", hint="With its notch; CSV has the bins."), self.save)
         self._show()
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
@@ -107,24 +91,28 @@ class PrunePanel:
         """Delete what does not stay."""
         self.session.notify(f"{self.pruning.apply():,} Gaussians deleted", "Undo brings them back.")
 
+    def save(self) -> None:
+        """The spectrum with its notch as a file for the person. Raises: ValueError where no cut is shown."""
+        pruning, ranked = self.pruning, self.pruning.ranked
+        if pruning.key is None or ranked is None:
+            raise ValueError("prune: no cut is shown; show one first")
+        name, criterion = self.session.workspace.layer(ranked.key).name, ranked.basis.criterion
+        low, high = cut_counts(len(ranked.spectrum), *pruning.shares)
+        measured = "response" if criterion == "band_stop" else f"score by {criterion.replace('_', ' ')}"
+        title = f"{name}: {low + high:,} of {len(ranked.spectrum):,} stay, {low:,} lowest and {high:,} highest"
+        write = partial(write_spectrum, histogram=ranked.histogram, low=low, high=high, title=title, measured=measured)
+        self.opener.deliver(f"{name}_spectrum.{self.format.value.lower()}", write, self.session)
+
     def _act(self, label: str) -> None:
         {"Apply": self.apply, "Undo": self.layers.undo, "Redo": self.layers.redo}[label]()
 
-    def _set_signals(self) -> None:
-        self.pruning.set_basis(signals=tuple(name for name, handle in self.signals.items() if handle.value))
-
     def _show(self) -> None:
         pruning, ranked = self.pruning, self.pruning.ranked
-        band = pruning.basis.criterion == "band_stop"
         self.toggle.label = "Show the cut" if pruning.key is None else "Show all again"
-        self.ratio.visible = self.variant.visible = band
-        for handle in self.signals.values():
-            handle.visible = band
-        self.neighbours.visible = pruning.basis.criterion == "density" or (band and pruning.basis.variant == "local")
+        self.ratio.visible = pruning.basis.criterion == "band_stop"
+        self.basis.show()
         show(self.session, self.keep, pruning.cut.keep)
         show(self.session, self.ratio, pruning.cut.ratio)
-        for signal, handle in self.signals.items():
-            show(self.session, handle, signal in pruning.basis.signals)
         shown = pruning.key is not None and ranked is not None and ranked.key == pruning.key
         if not shown or ranked is None:
             self.plot.content = self.sizes.content = ""

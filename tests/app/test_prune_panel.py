@@ -167,6 +167,22 @@ def test_rows_of_a_layer_that_goes_on_are_known_by_their_ids_and_new_ones_stay(p
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("kind", ["PDF", "PNG", "SVG", "CSV"])
+def test_the_spectrum_is_saved_with_its_notch(program: Program, kind: str):
+    program.show()
+    program.tab.set_gui("Prune/Keep", 0.25)
+    until(lambda: program.pruning.cut.keep == 0.25, "the slider did nothing")
+    program.tab.set_gui("Prune/Save/Spectrum as", kind)
+    program.tab.click("Prune/Save/Save spectrum")
+    program.tab.wait_until(lambda page: page.downloads, "nothing came", PATIENCE)
+    content = program.tab.page.downloads[f"dust_spectrum.{kind.lower()}"]
+    if kind == "CSV":
+        rows = [line.split(",") for line in content.decode().splitlines()[1:]]
+        assert (sum(int(row[2]) for row in rows), sum(int(row[3]) for row in rows)) == (COUNT, COUNT // 4)
+    else:
+        assert content.startswith({"PDF": b"%PDF", "PNG": b"\x89PNG", "SVG": b"<?xml"}[kind])
+
+
 def test_mistakes_get_a_sentence(program: Program):
     program.tab.set_gui("Prune/Cut", "Apply")
     program.told("prune: no cut is shown; show one first")
