@@ -8,7 +8,7 @@ since stay.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,14 @@ import torch
 
 from h3d.models.formats.predicted_size import FileSize, file_sizes
 from h3d.models.gaussians import Gaussians
+from h3d.models.merging import merged
 from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, scores
 from h3d.models.selection import Rows, Selection
 from h3d.models.sundae import Signal, Spectrum, SpectrumOptions, Variant, cut_counts, spectrum_of
 from h3d.models.sundae.cuts import of_scores
 from h3d.models.sundae.histogram import Histogram, histogram_of
 from h3d.models.viewpoints import all_around, seen_from
+from h3d.renderers import CancelFlag
 
 from .newest import Newest
 from .workspace.events import AssetReplaced, LayersChanged, PruningChanged, RunChanged, WorkspaceEvent
@@ -160,6 +162,32 @@ class Pruning:
             count = session.optimisation.edits.delete(run, cause, selection)
         self.end()
         return count
+
+    def to_merge(self) -> Layer:
+        """The selected layer, as it is now. Raises: ValueError where it has no rows, or a run learns them."""
+        layer = self._session.selected_layer()
+        if layer is None or not isinstance(layer.asset, Gaussians):
+            raise ValueError("merge: select a layer of Gaussians first; other layers have no rows")
+        if self._session.optimisation.edits.run_of(layer) is not None:
+            raise ValueError(f"{layer.name}: a run learns its Gaussians, and would lose track; duplicate it first")
+        return layer
+
+    def merge(self, layer: Layer, progress: Callable[[float], object], cancel: CancelFlag) -> str:
+        """Merge its rows to the share that stays, as a layer of its own under the wipe; says what came of it.
+
+        Raises: Cancelled.
+        """
+        rows, keep = _shown(layer), self.cut.keep
+        found = merged(rows, keep, progress=progress, cancel=cancel)
+        workspace, name = self._session.workspace, f"{layer.name}, merged to {keep:.1%}"
+        made = workspace.add(name, found, home=layer.home)
+        place = {"wxyz": layer.wxyz, "position": layer.position, "scale": layer.scale}
+        workspace.change(made.key, f"place {name}", **place)
+        workspace.change(layer.key, f"hide {layer.name}", visible=False)
+        self.key = None
+        self._session.set_compare(mode="wipe", layer_a=layer.key, layer_b=made.key, own_b=None, photo=None)
+        self._tell()
+        return f"{len(found):,} of {len(rows):,} Gaussians"
 
     # What is shown.
 

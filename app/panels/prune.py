@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from h3d.app.figures.spectrum import write_spectrum
 from h3d.app.opening import Opener
@@ -25,6 +26,7 @@ from h3d.models.sundae import cut_counts
 
 from .handles import note, on_choice, on_person, on_press, show, table
 from .layers import LayersPanel
+from .long_work import LongWork
 from .ranked_by import RankedByPart
 from .spectrum_plot import spectrum_plot
 
@@ -34,6 +36,10 @@ KEEP_HINT = "Share of the Gaussians that stays."
 BAND_HINT = (
     "Of those that stay, the share with the highest responses: edges and detail. The rest has the lowest: surfaces. "
     "What lies between is left out (SUNDAE's gamma)."
+)
+MERGE_HINT = (
+    "Neighbours that are alike become one until as many are left as Keep says: slower than leaving out, and nearer to "
+    "the whole. Made as a layer of its own and compared with this one."
 )
 FORMATS = ("PDF", "PNG", "SVG", "CSV")
 BEFORE = "Before fine-tune: what is left out is missed until the others have learnt to make up for it."
@@ -45,6 +51,7 @@ class PrunePanel:
     def __init__(self, session: Session, layers: LayersPanel, opener: Opener) -> None:
         self.session, self.layers, self.pruning, self.opener = session, layers, session.pruning, opener
         self.basis = RankedByPart(session)
+        self.work = LongWork(session, "merge", "merged")
         self.measured = ""
 
     def build(self) -> None:
@@ -61,6 +68,8 @@ class PrunePanel:
         self.plot = gui.add_html("")
         self.facts = gui.add_html(note(START))
         on_choice(session, gui.add_button_group("Cut", ("Apply", "Undo", "Redo")), self._act)
+        on_press(session, gui.add_button("Merge instead", hint=MERGE_HINT), self.merge)
+        self.work.build()
         with gui.add_folder("Ranked by", expand_by_default=False):
             self.basis.build()
         with gui.add_folder("Files", expand_by_default=False):
@@ -90,6 +99,11 @@ class PrunePanel:
     def apply(self) -> None:
         """Delete what does not stay."""
         self.session.notify(f"{self.pruning.apply():,} Gaussians deleted", "Undo brings them back.")
+
+    def merge(self) -> None:
+        """Merge to as many as the cut keeps, as a layer beside the selected one. Raises: as `Pruning.merge`."""
+        layer = self.pruning.to_merge()
+        self.work.start(Path(layer.name), partial(self.pruning.merge, layer))
 
     def save(self) -> None:
         """The spectrum with its notch as a file for the person. Raises: ValueError where no cut is shown."""

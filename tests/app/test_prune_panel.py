@@ -21,6 +21,7 @@ from h3d.app.workspace.folders import AllowedFolders
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.workspace import Workspace
 from h3d.models import formats
+from h3d.models.gaussians import Gaussians
 from h3d.models.pruning import keep_mask
 from h3d.models.sundae import spectrum
 
@@ -165,6 +166,21 @@ def test_rows_of_a_layer_that_goes_on_are_known_by_their_ids_and_new_ones_stay(p
     expected = mask[order].clone()
     expected[7] = True
     assert torch.equal(found, expected)
+
+
+def test_merging_makes_a_layer_of_its_own_that_is_compared_and_undone(program: Program):
+    program.workspace.change(program.layer.key, "place", position=(0.5, 0.0, 0.0))
+    program.tab.set_gui("Prune/Keep", 0.25)
+    program.tab.click("Prune/Merge instead")
+    until(lambda: program.session.compare.layer_b not in (None, program.layer.key), "nothing came of it")
+    whole, made = program.workspace.layers
+    assert (made.name, made.position, whole.visible) == ("dust, merged to 25.0%", (0.5, 0.0, 0.0), False)
+    assert isinstance(made.asset, Gaussians) and len(made.asset) == COUNT // 4
+    assert (program.session.compare.mode, program.session.compare.layer_a) == ("wipe", whole.key)
+    program.told("1,000 of 4,000 Gaussians")
+    for _ in range(4):
+        program.tab.set_gui("Prune/Cut", "Undo")
+    until(lambda: program.workspace.layers == (program.layer,), "it was not undone")
 
 
 @pytest.mark.parametrize("kind", ["PDF", "PNG", "SVG", "CSV"])
