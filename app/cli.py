@@ -200,7 +200,7 @@ def export(config: tyro.conf.OmitArgPrefixes[ExportConfig]) -> None:
 def prune(config: tyro.conf.OmitArgPrefixes[PruneConfig]) -> None:
     """Keep a share of the Gaussians of a scene, those that matter by a criterion."""
     with ProgressLine() as line:
-        done = prune_command(config, progress=line.share)
+        done = prune_command(config, progress=line.share, told=line)
     print(f"{config.output}: {done}")
 
 

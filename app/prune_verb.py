@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,8 @@ from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, keep_mas
 from h3d.models.sundae import Signal, SpectrumOptions, Variant, cut_counts
 from h3d.models.viewpoints import Viewpoints, all_around, of_dataset, seen_from
 from h3d.renderers import Contributions
+
+from .fine_tune import FineTuning, fine_tuned
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,11 @@ class PruneConfig:
     """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores;
     hit_count, lightgaussian, mini_splatting and radsplat are scores of what cameras see."""
     data: Path | None = None
-    """Data set whose cameras are taken for criteria that need some; none = synthetic ones all around."""
+    """Data set whose cameras are taken for criteria that need some, and whose photos --fine-tune learns from; none =
+    synthetic cameras all around."""
+    fine_tune: int | None = None
+    """Train what stays for so many steps on the photos of --data, none added and none taken away; Ctrl-C writes what is
+    there by then."""
     graph: Variant = "local"
     """Of band_stop. local: k neighbours; paper and official: the radius graphs of SUNDAE's paper and code."""
     neighbours: int = 10
@@ -43,7 +50,7 @@ class PruneConfig:
     signals: tuple[Signal, ...] = ("means",)
     """Of band_stop: what is looked at on the graph."""
     seed: int = 0
-    """Of criterion random."""
+    """Of criterion random, and of --fine-tune: the same seed gives the same file."""
 
     @property
     def options(self) -> PruningOptions:
@@ -52,20 +59,20 @@ class PruneConfig:
         return PruningOptions(spectrum=spectrum, k=self.neighbours, seed=self.seed)
 
 
-def prune_command(config: PruneConfig, *, progress: Progress | None = None) -> str:
+def prune_command(
+    config: PruneConfig, *, progress: Progress | None = None, told: Callable[[str], None] | None = None
+) -> str:
     """Does what `h3d prune` was asked for; returns what was kept and by what, for a person.
 
+    `progress` is told of what cameras see, `told` of the fine-tuning.
+
     Raises:
-        ValueError: a flag or the scene is wrong (FormatError is a ValueError).
+        ValueError: a flag or the scene is wrong (FormatError and DatasetError are ValueErrors).
         OSError: a file cannot be read or written.
+        RuntimeError: the fine-tuning went astray.
     """
-    cut_counts(0, config.keep, config.band_stop)
-    options = config.options
-    formats.check_output(config.output)
+    options, wish = config.options, _checked(config)
     with_cameras = config.criterion in WITH_CAMERAS
-    if config.data is not None and not with_cameras:
-        named = ", ".join(WITH_CAMERAS)
-        raise ValueError(f"--data: criterion {config.criterion} looks through no camera; leave it out, or name {named}")
     gaussians = _read(config.scene)
     before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
     if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
@@ -75,10 +82,30 @@ def prune_command(config: PruneConfig, *, progress: Progress | None = None) -> s
     shares = {"keep": config.keep, "ratio": config.band_stop}
     mask = keep_mask(gaussians, config.criterion, **shares, options=options, seen=seen)
     pruned = gaussians.keep(mask)
-    formats.write(config.output, pruned)
+    after = "before fine-tune"
+    if wish is None:
+        formats.write(config.output, pruned)
+    else:
+        after = fine_tuned(config.scene, config.output, gaussians, pruned, wish, told or (lambda text: None))
     kept = f"{len(pruned):,} of {len(gaussians):,} Gaussians kept ({len(pruned) / len(gaussians):.1%})"
     size = f"{_mib(before)} before, {_mib(formats.file_bytes(config.output))} now"
-    return f"{kept} by {_by(config, views, seen)}; {size}; before fine-tune"
+    return f"{kept} by {_by(config, views, seen)}; {size}; {after}"
+
+
+def _checked(config: PruneConfig) -> FineTuning | None:
+    """How to fine-tune, where that is asked for. Raises: as `prune_command`, before anything is read."""
+    cut_counts(0, config.keep, config.band_stop)
+    formats.check_output(config.output)
+    if config.fine_tune is None:
+        if config.data is not None and config.criterion not in WITH_CAMERAS:
+            named = f"leave it out, name {', '.join(WITH_CAMERAS)}, or add --fine-tune"
+            raise ValueError(f"--data: criterion {config.criterion} looks through no camera; {named}")
+        return None
+    if config.fine_tune < 1:
+        raise ValueError(f"--fine-tune {config.fine_tune}: steps; must be 1 or more")
+    if config.data is None:
+        raise ValueError(f"--fine-tune {config.fine_tune}: there are no photos to learn from; add --data")
+    return FineTuning(config.data, config.fine_tune, config.seed)
 
 
 def _read(path: Path) -> Gaussians:

@@ -33,7 +33,7 @@ from h3d.renderers.image_loss import image_loss
 from . import Step
 from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
 from .gaussians_config import GaussiansTraining, strategy_of
-from .gaussians_state import GaussiansState
+from .gaussians_state import Beginning, GaussiansState
 from .hash_grid import Background
 from .live import Live
 from .loop import Advance, Trainer, steps
@@ -46,15 +46,23 @@ MCMC_OPACITY, MCMC_SCALE = 0.5, 0.1
 """What MCMC starts with: opaque and small, in shares of the usual width."""
 
 
-def train(dataset: PosedImages, config: GaussiansTraining, *, resume: Path | None = None) -> Iterator[Step[Gaussians]]:
+def train(
+    dataset: PosedImages,
+    config: GaussiansTraining,
+    *,
+    resume: Path | None = None,
+    beginning: Beginning | None = None,
+) -> Iterator[Step[Gaussians]]:
     """Steps without end; the listener stops asking. `resume` is a checkpoint of a run of the same data and config.
+
+    `beginning`: where it starts, None = at the data set's points.
 
     Raises:
         DatasetError: a photo cannot be decoded.
         FormatError: the checkpoint is damaged or of another run.
         RuntimeError: the loss is no longer a number.
     """
-    trainer = GaussiansTrainer(dataset, config, ())
+    trainer = GaussiansTrainer(dataset, config, (), beginning)
     state = trainer.start() if resume is None else trainer.load(resume)
     trainer.read_photos(state.config)
     return steps(trainer, state)
@@ -63,8 +71,14 @@ def train(dataset: PosedImages, config: GaussiansTraining, *, resume: Path | Non
 class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
     """What stays the same through a run, how it began, and how a state advances."""
 
-    def __init__(self, dataset: PosedImages, config: GaussiansTraining, photos: tuple[PinholePhoto, ...]) -> None:
-        self.dataset, self.config, self.photos = dataset, config, photos
+    def __init__(
+        self,
+        dataset: PosedImages,
+        config: GaussiansTraining,
+        photos: tuple[PinholePhoto, ...],
+        beginning: Beginning | None = None,
+    ) -> None:
+        self.dataset, self.config, self.photos, self.beginning = dataset, config, photos, beginning
         self.extent = scene_extent(dataset)
         self.device = backends.gaussians_device(config.backend)
 
@@ -74,8 +88,10 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         self.photos = tuple(photo.to(self.device) for photo in photos)
 
     def start(self) -> GaussiansState:
-        """The rows before the first step: at the data set's points, else at random ones in its cube."""
+        """The rows before the first step: given ones, else at the data set's points, or at random ones in its cube."""
         generator = torch.Generator().manual_seed(self.config.seed)
+        if self.beginning is not None:
+            return self.beginning.state(self.config, generator, self._fit(self.config), self.device)
         points, colors = self._points(generator)
         mcmc = self.config.strategy == "mcmc"
         opacity = MCMC_OPACITY if mcmc else OPACITY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from h3d.models.gaussians import Gaussians
@@ -15,6 +16,25 @@ from .edited_rows import edit_rows, frame_from, frame_tensor, shown
 from .edits import RowEdit
 from .gaussians_config import GaussiansTraining
 from .photo_fit import PhotoFit
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Gaussians to start from, instead of points, as though the run were at a step already: rates and SH degree."""
+
+    gaussians: Gaussians
+    step: int = 0
+
+    def state(
+        self, config: GaussiansTraining, generator: torch.Generator, fit: PhotoFit, device: torch.device
+    ) -> GaussiansState:
+        """All of the rows under their ids, moments as before the first step, in the world of the photos."""
+        frame, rows = self.gaussians.frame, self.gaussians.with_sh_degree(config.sh_degree)
+        if frame != IDENTITY:
+            back = frame.inverse
+            rows = rows.transformed(np.array(back.wxyz), np.array(back.position), back.scale)
+        learnt, order = TrainedGaussians.of(rows).to(device), torch.zeros(0, dtype=torch.int64)
+        return GaussiansState(learnt, config, generator, order, fit, self.step, frame=frame)
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from h3d.renderers.gaussians import RasterOptions, rasterize_gaussians
 from . import Judgement, Progress, Step
 from .evaluation import Judged
 from .gaussians import GaussiansTraining, train
+from .gaussians_state import Beginning
 from .pinhole_photos import PinholePhoto, pinhole_photo
 
 QUICK_PHOTOS = 3
@@ -37,6 +38,8 @@ class GaussiansTask:
     metrics: tuple[str, ...] = ("psnr", "ssim")
     lens: str = "lens undone"
     """Through which lens `judge_photo` compares."""
+    beginning: Beginning | None = None
+    """Where it starts; None = at the data set's points."""
 
     @staticmethod
     def open(path: Path, settings: Mapping[str, Any]) -> GaussiansTask:
@@ -56,7 +59,7 @@ class GaussiansTask:
 
     def train(self, *, resume: Path | None = None) -> Iterator[Step[Gaussians]]:
         """See `Task`; `DatasetError` for a photo that cannot be decoded."""
-        return train(self.dataset, self.config, resume=resume)
+        return train(self.dataset, self.config, resume=resume, beginning=self.beginning)
 
     def judge(
         self,
