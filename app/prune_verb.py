@@ -13,6 +13,7 @@ from h3d.models import formats, meshes
 from h3d.models.field_files import is_field
 from h3d.models.formats import FormatError
 from h3d.models.gaussians import Gaussians
+from h3d.models.merging import merged
 from h3d.models.meshing import Progress
 from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, keep_mask
 from h3d.models.sundae import Signal, SpectrumOptions, Variant, cut_counts
@@ -37,6 +38,8 @@ class PruneConfig:
     criterion: Criterion = "band_stop"
     """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores;
     hit_count, lightgaussian, mini_splatting and radsplat are scores of what cameras see."""
+    merge: bool = False
+    """Merge neighbours that are alike, instead of leaving any out; no criterion is asked then."""
     data: Path | None = None
     """Data set whose cameras are taken for criteria that need some, and whose photos --fine-tune learns from; none =
     synthetic cameras all around."""
@@ -72,16 +75,14 @@ def prune_command(
         RuntimeError: the fine-tuning went astray.
     """
     options, wish = config.options, _checked(config)
-    with_cameras = config.criterion in WITH_CAMERAS
     gaussians = _read(config.scene)
     before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
     if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
         raise ValueError(f"--keep {config.keep}: of {len(gaussians):,} Gaussians none would stay; keep a larger share")
-    views = _viewpoints(config, gaussians) if with_cameras else None
-    seen = None if views is None else _seen(config, views, gaussians, progress)
-    shares = {"keep": config.keep, "ratio": config.band_stop}
-    mask = keep_mask(gaussians, config.criterion, **shares, options=options, seen=seen)
-    pruned = gaussians.keep(mask)
+    if config.merge:
+        pruned, by = merged(gaussians, config.keep, progress=progress), "merging"
+    else:
+        pruned, by = _cut(config, gaussians, options, progress)
     after = "before fine-tune"
     if wish is None:
         formats.write(config.output, pruned)
@@ -89,7 +90,18 @@ def prune_command(
         after = fine_tuned(config.scene, config.output, gaussians, pruned, wish, told or (lambda text: None))
     kept = f"{len(pruned):,} of {len(gaussians):,} Gaussians kept ({len(pruned) / len(gaussians):.1%})"
     size = f"{_mib(before)} before, {_mib(formats.file_bytes(config.output))} now"
-    return f"{kept} by {_by(config, views, seen)}; {size}; {after}"
+    return f"{kept} by {by}; {size}; {after}"
+
+
+def _cut(
+    config: PruneConfig, gaussians: Gaussians, options: PruningOptions, progress: Progress | None
+) -> tuple[Gaussians, str]:
+    """The rows that stay, and what decided, for a person."""
+    views = _viewpoints(config, gaussians) if config.criterion in WITH_CAMERAS else None
+    seen = None if views is None else _seen(config, views, gaussians, progress)
+    shares = {"keep": config.keep, "ratio": config.band_stop}
+    mask = keep_mask(gaussians, config.criterion, **shares, options=options, seen=seen)
+    return gaussians.keep(mask), _by(config, views, seen)
 
 
 def _checked(config: PruneConfig) -> FineTuning | None:
@@ -97,9 +109,10 @@ def _checked(config: PruneConfig) -> FineTuning | None:
     cut_counts(0, config.keep, config.band_stop)
     formats.check_output(config.output)
     if config.fine_tune is None:
-        if config.data is not None and config.criterion not in WITH_CAMERAS:
+        if config.data is not None and (config.merge or config.criterion not in WITH_CAMERAS):
             named = f"leave it out, name {', '.join(WITH_CAMERAS)}, or add --fine-tune"
-            raise ValueError(f"--data: criterion {config.criterion} looks through no camera; {named}")
+            what = "--merge" if config.merge else f"criterion {config.criterion}"
+            raise ValueError(f"--data: {what} looks through no camera; {named}")
         return None
     if config.fine_tune < 1:
         raise ValueError(f"--fine-tune {config.fine_tune}: steps; must be 1 or more")

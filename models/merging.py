@@ -37,7 +37,7 @@ def merged(
     gaussians: Gaussians,
     keep: float,
     *,
-    progress: Callable[[float], object] = lambda share: None,
+    progress: Callable[[float], object] | None = None,
     cancel: CancelFlag | None = None,
 ) -> Gaussians:
     """Exactly round(keep * N) rows, at least one where there are any; what nothing was merged into stays as it is.
@@ -55,7 +55,8 @@ def merged(
             raise Cancelled
         first, second = _pairs(rows, len(rows) - target)
         rows = _merge(rows, first, second)
-        progress((len(gaussians) - len(rows)) / (len(gaussians) - target))
+        if progress is not None:
+            progress((len(gaussians) - len(rows)) / (len(gaussians) - target))
     return rows.to(gaussians.means.device)
 
 

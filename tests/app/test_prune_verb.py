@@ -21,6 +21,7 @@ from posed_ball import write_posed_ball
 from h3d.app import prune_verb
 from h3d.app.prune_verb import PruneConfig, prune_command
 from h3d.models import formats, meshes
+from h3d.models.merging import merged
 from h3d.models.pruning import keep_mask
 from h3d.models.sundae import band_stop
 from h3d.models.viewpoints import of_dataset, seen_from
@@ -58,6 +59,16 @@ def test_every_criterion_can_be_named(scene: Path, criterion, tmp_path: Path):
     whole = formats.read(scene)
     mask = keep_mask(whole, criterion, keep=0.1)
     assert torch.equal(formats.read(tmp_path / "out.ply").means, whole.means[mask])
+
+
+def test_rows_are_merged_where_that_is_asked(scene: Path, tmp_path: Path):
+    told: list[float] = []
+    said = prune_command(PruneConfig(scene, tmp_path / "out.ply", keep=0.25, merge=True), progress=told.append)
+    assert said.startswith("500 of 2,000 Gaussians kept (25.0%) by merging; ") and told[-1] == 1.0
+    expected = merged(formats.read(scene), 0.25)
+    assert torch.equal(formats.read(tmp_path / "out.ply").means, expected.means)
+    with pytest.raises(ValueError, match="--data: --merge looks through no camera; leave it out"):
+        prune_command(PruneConfig(scene, tmp_path / "out.ply", merge=True, data=tmp_path))
 
 
 def test_criteria_that_look_say_through_which_cameras(scene: Path, tmp_path: Path):
