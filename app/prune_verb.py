@@ -21,6 +21,7 @@ from h3d.models.viewpoints import Viewpoints, all_around, of_dataset, seen_from
 from h3d.renderers import Contributions
 
 from .fine_tune import FineTuning, fine_tuned
+from .prune_report import report
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class PruneConfig:
     fine_tune: int | None = None
     """Train what stays for so many steps on the photos of --data, none added and none taken away; Ctrl-C writes what is
     there by then."""
+    report: bool = False
+    """Write tables instead: shares kept, band-stop ratios, all criteria, each compared with the whole; the output is a
+    folder, and a report that was interrupted goes on."""
     graph: Variant = "local"
     """Of band_stop. local: k neighbours; paper and official: the radius graphs of SUNDAE's paper and code."""
     neighbours: int = 10
@@ -76,6 +80,8 @@ def prune_command(
     """
     options, wish = config.options, _checked(config)
     gaussians = _read(config.scene)
+    if config.report:
+        return report(gaussians, _viewpoints(config, gaussians), config.output, options, progress)
     before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
     if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
         raise ValueError(f"--keep {config.keep}: of {len(gaussians):,} Gaussians none would stay; keep a larger share")
@@ -107,6 +113,12 @@ def _cut(
 def _checked(config: PruneConfig) -> FineTuning | None:
     """How to fine-tune, where that is asked for. Raises: as `prune_command`, before anything is read."""
     cut_counts(0, config.keep, config.band_stop)
+    if config.report:
+        if config.output.exists() and not config.output.is_dir():
+            raise ValueError(f"--report: {config.output} is a file; a report is a folder")
+        if config.fine_tune is not None:
+            raise ValueError("--report compares what cuts leave before fine-tune; leave out --fine-tune")
+        return None
     formats.check_output(config.output)
     if config.fine_tune is None:
         if config.data is not None and (config.merge or config.criterion not in WITH_CAMERAS):
