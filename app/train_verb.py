@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from h3d.models.density import ContinuousPruning
 from h3d.models.training import Judgement, Progress, Task
 from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, models_text, open_task
@@ -29,6 +30,7 @@ SETTINGS = (
     "backend",
     "strategy",
     "cap",
+    "pruning",
 )
 """Flags that are fields of a task's config, where it has them."""
 
@@ -75,6 +77,8 @@ class TrainConfig:
     """How Gaussians are added and removed: as 3DGS does (default), or as MCMC does."""
     cap: int | None = None
     """Gaussians at most."""
+    pruning: ContinuousPruning = ContinuousPruning()
+    """Of Gaussians, while they are learnt."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
     autosave_seconds: float = AUTOSAVE_SECONDS

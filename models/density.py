@@ -3,7 +3,8 @@
 A strategy is a frozen set of knobs, which may change from step to step; all that runs is in `TrainedGaussians`, and all
 that is random comes from the generator that is passed in. Steps count from 1. Rows deleted by hand take no part.
 Defaults are those that gsplat documents. Sources: Kerbl et al. 2023, section 5 (`DefaultStrategy`), Ye et al. 2024
-(absgrad), Rota Bulo et al. 2024 (revised opacity); Kheradmand et al. 2024 (`McmcStrategy`).
+(absgrad), Rota Bulo et al. 2024 (revised opacity); Kheradmand et al. 2024 (`McmcStrategy`); Yang et al. 2024, SUNDAE,
+arXiv 2405.00676, section 3.4 (`ContinuousPruning`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated
 import torch
 
 from .knobs import Setting, Turn
+from .sundae import cut_counts, spectrum
 from .trained_gaussians import Rows, StepInfo, TrainedGaussians
 
 SPLIT_SHRINK = 1.6
@@ -25,6 +27,9 @@ GROWTH = 1.05
 """Of the count, from one refinement of MCMC to the next."""
 NOISE_SHARPNESS, NOISE_OPACITY = 100.0, 0.005
 """Noise fades out above this opacity, so sharply."""
+
+FEWEST = 4
+"""Rows that continuous pruning leaves: as many as a run needs to start."""
 
 DENSITY = "density"
 Steps = Annotated[int, Turn(DENSITY, 0, 1_000_000)]
@@ -40,6 +45,7 @@ class Change:
     pruned: int = 0
     relocated: int = 0
     added: int = 0
+    thinned: int = 0  # by `ContinuousPruning`
     reset: bool = False  # whether opacities were lowered
 
     def __bool__(self) -> bool:
@@ -201,6 +207,43 @@ class McmcStrategy:
 
 
 Strategy = DefaultStrategy | McmcStrategy
+
+
+@dataclass(frozen=True)
+class ContinuousPruning:
+    """SUNDAE while it learns, beside any strategy: now and then the band-stop takes a share of the rows away."""
+
+    prune_every: Annotated[int, Turn(DENSITY, 0, 100_000)] = 0
+    """Steps from one pruning by the band-stop to the next, which keeps the peak count low; 0 = never."""
+    prune_keep: Annotated[float, Turn(DENSITY, 0.01, 1.0)] = 0.9
+    """Share of the rows that such a pruning leaves."""
+    prune_band_stop: Annotated[float, Turn(DENSITY, 0.0, 1.0)] = 0.5
+    """Of what it leaves, the share with the highest responses; the rest has the lowest."""
+    prune_stop: Steps = 15_000
+    """Step at which that ends."""
+
+    def __post_init__(self) -> None:
+        if self.prune_every < 0:
+            raise ValueError(f"prune_every: {self.prune_every}; must be 0 steps, which is never, or more")
+        if not 0.0 < self.prune_keep <= 1.0:
+            raise ValueError(f"prune_keep: {self.prune_keep}; must be above 0 and at most 1")
+        if not 0.0 <= self.prune_band_stop <= 1.0:
+            raise ValueError(f"prune_band_stop: {self.prune_band_stop}; must be 0 to 1")
+
+    def after_step(self, state: TrainedGaussians, step: int) -> int:
+        """To be called after the strategy's; returns how many rows went. The last ones stay: of few, none goes."""
+        if self.prune_every == 0 or step % self.prune_every != 0 or step >= self.prune_stop:
+            return 0
+        # A row whose place is no number has no neighbours; `training.soundness` drops it.
+        judged = (state.live & state.means.isfinite().all(dim=1)).nonzero()[:, 0]
+        if sum(cut_counts(len(judged), self.prune_keep, self.prune_band_stop)) < FEWEST:
+            return 0
+        stays = spectrum(state.means[judged], cached=False).mask(self.prune_keep, self.prune_band_stop)
+        gone = judged[~stays.to(judged.device)]
+        kept = torch.ones(len(state), dtype=torch.bool, device=judged.device)
+        kept[gone] = False
+        state.keep(kept)
+        return len(gone)
 
 
 def split_halves(rows: Rows, generator: torch.Generator, revised_opacity: bool = False) -> Rows:

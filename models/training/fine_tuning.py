@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from h3d.models.density import DefaultStrategy
+from h3d.models.density import ContinuousPruning, DefaultStrategy
 from h3d.models.gaussians import Gaussians
 
 from .gaussians_state import Beginning
@@ -38,6 +38,7 @@ def fine_tuning(
         antialiased=gaussians.antialiased,
         strategy="default",
         default=DefaultStrategy(refine_stop=0),
+        pruning=ContinuousPruning(),
     )
     late = max(config.decay_steps, config.sh_degree * config.sh_interval)
     return replace(task, config=config, beginning=Beginning(gaussians, late))

@@ -196,6 +196,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         state.rows.step(gradients, rates, step=step, visible=info.visible)
         state.fit.step(index, view.gradients, step=step, decayed=min(step / config.decay_steps, 1.0))
         change = strategy.after_step(state.rows, step, info, state.generator)
+        change = replace(change, thinned=config.pruning.after_step(state.rows, step))
         dropped = drop_bad_rows(state.rows) if step % INTERVAL == 0 else ""
         return change, f"{dropped} after step {step}" if dropped else ""
 

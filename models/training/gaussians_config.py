@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from h3d.models.datasets import Downscale
-from h3d.models.density import DENSITY, DefaultStrategy, McmcStrategy, Strategy
+from h3d.models.density import DENSITY, ContinuousPruning, DefaultStrategy, McmcStrategy, Strategy
 from h3d.models.knobs import Turn
 
 from .hash_grid import Background
@@ -44,6 +44,8 @@ class GaussiansTraining:
     """Of the strategy of that name; `cap` is its limit, and it pauses for as many steps as there are photos."""
     mcmc: McmcStrategy = McmcStrategy()
     """Of the strategy of that name; `cap` is its limit."""
+    pruning: ContinuousPruning = ContinuousPruning()
+    """By SUNDAE's band-stop while it learns, beside the strategy; off at first."""
     initial_points: int = 10_000
     """Random ones, where the data set brings none."""
     downscale: Annotated[Downscale, Turn(PICTURE)] = "auto"

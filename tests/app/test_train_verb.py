@@ -154,3 +154,16 @@ def test_a_damaged_checkpoint_is_said_and_kept(ball: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         train(quick(ball, run, steps=4, resume=True))
     assert checkpoint.stat().st_size == 5000
+
+
+def test_gaussians_are_pruned_while_they_are_learnt_where_asked(ball: Path, tmp_path: Path):
+    command = [sys.executable, "-c", "from h3d.app.cli import main; main()", "train", str(ball), "-o"]
+    command += [str(tmp_path / "run"), "--model", "gaussians", "--steps", "12", "--prune-every", "10"]
+    done = subprocess.run([*command, "--prune-keep", "0.5"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert {"step": 10, "event": "density", "thinned": 5000} in events
+    assert rows_of(tmp_path / "run")[-1]["count"] == "5000"
+    assert len(formats.read(tmp_path / "run")) == 5000
+    done = subprocess.run([*command, "--prune-keep", "0"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2 and "prune_keep: 0.0; must be" in done.stderr

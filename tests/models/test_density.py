@@ -10,8 +10,17 @@ import pytest
 import torch
 from learnt_rows import assert_moments_are_of_their_rows, generator, learnt, some_gaussians, step_info
 
-from h3d.models.density import Change, DefaultStrategy, McmcStrategy, add_noise, relocated_shape, split_halves
+from h3d.models.density import (
+    Change,
+    ContinuousPruning,
+    DefaultStrategy,
+    McmcStrategy,
+    add_noise,
+    relocated_shape,
+    split_halves,
+)
 from h3d.models.gaussians import Gaussians
+from h3d.models.sundae import band_stop
 from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
 from h3d.renderers.cameras import quat_to_rotation
 
@@ -214,6 +223,36 @@ def test_where_all_rows_are_faint_none_is_relocated():
     assert not McmcStrategy(cap_max=4).after_step(state, 600, step_info(state), generator())
 
 
+def test_continuous_pruning_leaves_the_band_stops_rows_with_all_that_is_theirs_at_its_steps_alone():
+    gaussians = some_gaussians(50)
+    strategy = ContinuousPruning(prune_every=30, prune_keep=0.4, prune_band_stop=0.25, prune_stop=90)
+    for step in (29, 31, 90, 120):
+        state = learnt(gaussians)
+        assert strategy.after_step(state, step) == 0 and len(state) == 50
+    state = learnt(gaussians)
+    state.gradient_sum, state.views = state.ids.float(), state.ids.int()
+    assert strategy.after_step(state, 60) == 30
+    stays = band_stop(gaussians.means, keep=0.4, ratio=0.25)
+    assert state.ids.tolist() == stays.nonzero()[:, 0].tolist() and len(state) == 20
+    assert_moments_are_of_their_rows(state, known=50)
+    assert state.gradient_sum.tolist() == state.views.tolist() == state.ids.tolist()
+    assert ContinuousPruning().after_step(state, 60) == 0, "off by default"
+
+
+def test_continuous_pruning_judges_neither_deleted_rows_nor_those_at_no_place_and_leaves_the_last():
+    gaussians, strategy = some_gaussians(22), ContinuousPruning(prune_every=1, prune_keep=0.5)
+    state = learnt(gaussians)
+    state.mark_deleted(torch.tensor([3]), True)
+    state.means[7] = float("nan")
+    assert strategy.after_step(state, 1) == 10
+    assert {3, 7} <= set(state.ids.tolist()) and len(state) == 12
+    judged = torch.tensor([row for row in range(22) if row not in (3, 7)])
+    stays = judged[band_stop(gaussians.means[judged], keep=0.5, ratio=0.5)]
+    assert set(state.ids.tolist()) == {3, 7, *stays.tolist()}
+    few = learnt(some_gaussians(6))
+    assert strategy.after_step(few, 1) == 0 and len(few) == 6
+
+
 def test_noise_has_the_shape_of_the_gaussian_and_leaves_opaque_ones_alone():
     one = some_gaussians(1, opacity=0.005)
     one = replace(one, log_scales=torch.tensor([[0.3, 0.1, 0.05]]).log())
@@ -247,6 +286,9 @@ def test_the_same_seed_gives_the_same_rows_and_another_one_does_not(strategy: De
         (DefaultStrategy, {"reset_every": -1}, "reset_every: -1; must be at least 1 step"),
         (DefaultStrategy, {"prune_opacity": 0.5}, "prune_opacity: 0.5; must be above 0 and below 0.5"),
         (McmcStrategy, {"refine_every": 0}, "refine_every: 0; must be at least 1 step"),
+        (ContinuousPruning, {"prune_every": -1}, "prune_every: -1; must be 0 steps, which is never, or more"),
+        (ContinuousPruning, {"prune_keep": 0.0}, "prune_keep: 0.0; must be above 0 and at most 1"),
+        (ContinuousPruning, {"prune_band_stop": 1.5}, "prune_band_stop: 1.5; must be 0 to 1"),
         (McmcStrategy, {"min_opacity": 0.0}, "min_opacity: 0.0; must be above 0 and below 1"),
     ],
 )
