@@ -14,6 +14,7 @@ from .ledger import Column
 from .passes import Passes
 from .statistics import Statistics
 from .view import CacheView, Stored, view_of
+from .warp import Sight
 
 __all__ = [
     "ADAPTIVE_GRIDS",
@@ -24,6 +25,7 @@ __all__ = [
     "Hash3D",
     "Looked",
     "Passes",
+    "Sight",
     "Statistics",
     "Stored",
     "view_of",

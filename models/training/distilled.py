@@ -21,8 +21,7 @@ from torch.nn import functional
 from h3d.models.density import DENSITY
 from h3d.models.diffusion import Reference, Subject
 from h3d.models.distillation import distillation_loss
-from h3d.models.hash3d import CacheView, view_of
-from h3d.models.hash3d.warp import Sight
+from h3d.models.hash3d import CacheView, Sight, view_of
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
 from h3d.models.procedural import view_camera
 from h3d.renderers.cameras import Camera

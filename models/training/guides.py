@@ -25,9 +25,8 @@ from h3d.models.diffusion import (
     load_zero123,
 )
 from h3d.models.distillation import distillation_gradient
-from h3d.models.hash3d import Config, Grid, Hash3D
+from h3d.models.hash3d import Config, Grid, Hash3D, Sight
 from h3d.models.hash3d.config import CameraInput
-from h3d.models.hash3d.warp import Sight
 
 from .distilled_config import CacheSettings, Guidance
 

@@ -18,6 +18,7 @@ from tiny_denoiser import write_tiny_denoiser
 
 from h3d import assets
 from h3d.models.gaussians import Gaussians
+from h3d.models.hash3d import Sight, table, warp
 from h3d.models.hash_grid import HashGridField
 from h3d.models.selection import All, Rows, Selection
 from h3d.models.training import Step
@@ -192,6 +193,25 @@ def test_rows_deleted_by_hand_stay_away_until_they_are_brought_back(prior, pictu
     back = step.snapshot()
     assert isinstance(back, Gaussians)
     assert bool(torch.isin(everything.ids[:100], back.ids).all())
+
+
+@pytest.mark.parametrize("model", ["gaussians", "hash_grid"])
+def test_features_are_moved_by_the_depth_of_what_there_is(prior, picture, model: Model, monkeypatch):
+    moved: list[tuple[Sight, Sight]] = []
+
+    def noted(value, stored, asking):  # noqa: ANN001, ANN202
+        moved.append((stored, asking))
+        return warp.warped(value, stored, asking)
+
+    monkeypatch.setattr(table, "warped", noted)
+    views = Cameras(radius_low=2.0, radius_high=2.0)
+    last = steps_of(task_of(prior, picture, model, hash3d=replace(CELLS, warp=True), cameras=views), 10)
+    assert len(moved) > 0 and np.isfinite(last.loss)
+    for sight in (sight for pair in moved for sight in pair):
+        there = sight.depth[sight.depth > 0]
+        # The subject lies within 0.75 of the middle, which the cameras see at a distance of 2.
+        assert len(there) > 0 and 1.2 < float(there.min()) and float(there.max()) < 2.8
+        np.testing.assert_allclose(np.linalg.norm(sight.camera_to_world[:3, 3]), 2.0, rtol=1e-6)
 
 
 def test_a_batch_of_views_hits_one_by_one(prior, picture):
