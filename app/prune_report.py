@@ -11,9 +11,10 @@ import csv
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -171,6 +172,7 @@ def _bytes(rows: Gaussians) -> dict[str, int]:
 
 
 Rows = dict[Case, Found]
+Value = TypeVar("Value", Case, Found)
 
 
 def read_rows(path: Path) -> Rows:
@@ -185,9 +187,9 @@ def read_rows(path: Path) -> Rows:
         raise ValueError(f"{path}: it is no report of h3d prune; remove it or name another folder") from error
 
 
-def _typed(kind: Callable[..., object], row: dict[str, str]):
+def _typed(kind: type[Value], row: dict[str, str]) -> Value:
     kinds = {"str": str, "float": float, "int": int}
-    return kind(**{field.name: kinds[str(field.type)](row[field.name]) for field in fields(kind)})  # pyright: ignore
+    return kind(**{field.name: kinds[str(field.type)](row[field.name]) for field in fields(kind)})
 
 
 def _write_csv(path: Path, rows: Rows) -> None:

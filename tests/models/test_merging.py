@@ -34,7 +34,7 @@ def some(count: int, seed: int = 0, spread: float = 1.0) -> Gaussians:
 
 def moments(rows: Gaussians) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Of all rows together, weighted by cover: mean, covariance, spherical harmonics, and the cover. Row by row."""
-    mean, sh, total, parts = np.zeros(3), 0.0, 0.0, []
+    mean, sh, total, parts = np.zeros(3), np.zeros(rows.sh.shape[1:]), 0.0, []
     for i in range(len(rows)):
         x, y, z = rows.scales[i].double().tolist()
         cover = float(rows.opacities[i]) * (x * y + x * z + y * z) / 3.0
@@ -43,8 +43,8 @@ def moments(rows: Gaussians) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]
         mean, total = mean + cover * parts[-1][1], total + cover
         sh = sh + cover * rows.sh[i].double().numpy()
     mean = mean / total
-    covariance = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in parts) / total
-    return mean, covariance, np.asarray(sh) / total, total
+    covariance = np.sum([w * (c + np.outer(m - mean, m - mean)) for w, m, c in parts], axis=0) / total
+    return mean, covariance, sh / total, total
 
 
 @pytest.mark.parametrize("seed", range(5))
