@@ -25,7 +25,7 @@ from h3d.models import meshes
 from h3d.models.formats import point_cloud
 from h3d.models.gaussians import Gaussians
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 EXPORT = "Field/Export the surface"
 
 
