@@ -24,11 +24,10 @@ from h3d.models.formats.atomic import replacing
 from h3d.models.gaussians import Gaussians
 from h3d.models.merging import merged
 from h3d.models.meshing import Progress
-from h3d.models.pruning import CRITERIA, WITH_CAMERAS, Criterion, PruningOptions, scores
-from h3d.models.sundae import Spectrum, spectrum_of
-from h3d.models.sundae.cuts import of_scores
+from h3d.models.pruning import CRITERIA, WITH_CAMERAS, Criterion, PruningOptions, ranking
+from h3d.models.sundae import Spectrum
 from h3d.models.viewpoints import Viewpoints, seen_from
-from h3d.renderers import RasterOptions, rasterize_gaussians
+from h3d.renderers import Contributions, RasterOptions, rasterize_gaussians
 
 KEEPS = (1.0, 0.8, 0.5, 0.3, 0.1, 0.01)
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -111,6 +110,7 @@ class Ranks:
     def __init__(self, gaussians: Gaussians, views: Viewpoints, options: PruningOptions) -> None:
         self._gaussians, self._views, self._options = gaussians, views, options
         self._known: dict[str, Spectrum] = {}
+        self._seen: Contributions | None = None
 
     def cut(self, case: Case) -> Gaussians:
         """What is left."""
@@ -123,10 +123,9 @@ class Ranks:
         return self._gaussians.keep(self._known[criterion].mask(case.keep, ratio))
 
     def _ranked(self, criterion: Criterion) -> Spectrum:
-        if criterion == "band_stop":
-            return spectrum_of(self._gaussians, self._options.spectrum)
-        seen = seen_from(self._views, self._gaussians) if criterion in WITH_CAMERAS else None
-        return of_scores(scores(self._gaussians, criterion, self._options, seen).numpy())
+        if criterion in WITH_CAMERAS and self._seen is None:
+            self._seen = seen_from(self._views, self._gaussians)
+        return ranking(self._gaussians, criterion, self._options, self._seen)
 
 
 class Judge:

@@ -18,10 +18,9 @@ import torch
 from h3d.models.formats.predicted_size import FileSize, file_sizes
 from h3d.models.gaussians import Gaussians
 from h3d.models.merging import merged
-from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, scores
+from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, ranking
 from h3d.models.selection import Rows, Selection
-from h3d.models.sundae import Signal, Spectrum, SpectrumOptions, Variant, cut_counts, spectrum_of
-from h3d.models.sundae.cuts import of_scores
+from h3d.models.sundae import Signal, Spectrum, SpectrumOptions, Variant, cut_counts
 from h3d.models.sundae.histogram import Histogram, histogram_of
 from h3d.models.viewpoints import all_around, seen_from
 from h3d.renderers import CancelFlag
@@ -283,15 +282,12 @@ def _ranked(layer: Layer, basis: Basis) -> Ranked:
     began, asset = time.perf_counter(), layer.asset
     assert isinstance(asset, Gaussians)
     rows, cameras = _shown(layer), ""
-    if basis.criterion == "band_stop":
-        # What is being optimised is another one each time: nothing to keep on the disk.
-        spectrum = spectrum_of(rows, basis.options.spectrum, cached=layer.run is None)
-    elif basis.criterion in WITH_CAMERAS:
+    seen = None
+    if basis.criterion in WITH_CAMERAS:
         views = all_around(rows)
-        cameras = views.description
-        spectrum = of_scores(scores(rows, basis.criterion, basis.options, seen_from(views, rows)).numpy())
-    else:
-        spectrum = of_scores(scores(rows, basis.criterion, basis.options).numpy())
+        cameras, seen = views.description, seen_from(views, rows)
+    # What is being optimised is another one each time: nothing to keep on the disk.
+    spectrum = ranking(rows, basis.criterion, basis.options, seen, cached=layer.run is None)
     ids = rows.ids.numpy()
     places = np.argsort(ids, kind="stable")
     return Ranked(

@@ -37,7 +37,8 @@ from h3d.renderers import Contributions
 
 from .gaussians import Gaussians
 from .neighbours import nearest
-from .sundae import SpectrumOptions, cut_counts, spectrum_of
+from .sundae import Spectrum, SpectrumOptions, cut_counts, spectrum_of
+from .sundae.cuts import of_scores
 
 Criterion = Literal[
     "band_stop",
@@ -129,6 +130,23 @@ def _volume_factors(gaussians: Gaussians) -> torch.Tensor:  # [N] float64
     return (VOLUME_POWER * (volumes - volumes.sort(descending=True).values[place])).exp()
 
 
+def ranking(
+    gaussians: Gaussians,
+    criterion: Criterion,
+    options: PruningOptions = PruningOptions(),
+    seen: Contributions | None = None,
+    *,
+    cached: bool = True,
+) -> Spectrum:
+    """All rows ranked once, for every cut after that; but for the band-stop, cuts keep the highest: ratio 1.
+
+    `cached` is for band_stop: see `h3d.models.sundae.spectrum`. Raises: as `scores`.
+    """
+    if criterion == "band_stop":
+        return spectrum_of(gaussians, options.spectrum, cached=cached)
+    return of_scores(scores(gaussians, criterion, options, seen).numpy())
+
+
 def keep_mask(
     gaussians: Gaussians,
     criterion: Criterion,
@@ -145,11 +163,6 @@ def keep_mask(
     Raises:
         ValueError: a share lies outside of 0 to 1, or as `scores`.
     """
-    if criterion == "band_stop":
-        cut_counts(len(gaussians), keep, ratio)
-        return spectrum_of(gaussians, options.spectrum).mask(keep, ratio)
-    kept, _ = cut_counts(len(gaussians), keep, 0.0)
-    order = torch.argsort(scores(gaussians, criterion, options, seen), descending=True, stable=True)
-    mask = torch.zeros(len(gaussians), dtype=torch.bool)
-    mask[order[:kept]] = True
-    return mask
+    cut_counts(0, keep, ratio)
+    found = ranking(gaussians, criterion, options, seen)
+    return found.mask(keep, ratio if criterion == "band_stop" else 1.0)

@@ -16,7 +16,7 @@ import torch
 from h3d.models.gaussians import Gaussians
 
 SAMPLES = (2048, 8192)
-COMPRESSED = (".spz", ".sog", "meta.json")
+COMPRESSED = (".spz", ".sog")
 SEED = 0
 
 
