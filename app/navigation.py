@@ -30,8 +30,17 @@ class Navigation:
         self._session, self._client = session, session.client
         self.up = np.array(up, np.float64)
         self.bookmarks: dict[str, Camera] = {}
-        self.placed = False  # whether the camera has left the place where viser puts it
+        self._began: np.ndarray | None = np.array(self._client.camera.position, np.float64)
         self._flight = threading.Event()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the camera has left the place where viser puts it."""
+        return self._began is None or not np.array_equal(self._client.camera.position, self._began)
+
+    def resume(self, up: np.ndarray, bookmarks: dict[str, Camera]) -> None:  # [3]
+        """Go on as before the connection broke; the browser's camera still stands where it was left."""
+        self.up, self.bookmarks, self._began = up, bookmarks, None
 
     def stop(self) -> None:
         """End a flight where it is."""
@@ -82,7 +91,6 @@ class Navigation:
         start = self._start()
         if start is None:
             return
-        self.placed = True
         camera, distance = start
         self._reach()
         handle = self._client.camera
@@ -96,7 +104,6 @@ class Navigation:
         """Fly back to where a new tab begins."""
         start = self._start()
         if start is not None:
-            self.placed = True
             self._reach()
             self.goto(start[0], distance=start[1], seconds=seconds)
 

@@ -158,7 +158,7 @@ class Session:
     def resume(self, kept: Kept) -> None:
         """Go on as before the connection broke. For a session that has not started."""
         self.display, self.compare = kept.display, kept.compare
-        self.navigation.up, self.navigation.bookmarks, self.navigation.placed = kept.up, kept.bookmarks, True
+        self.navigation.resume(kept.up, kept.bookmarks)
 
     def _acknowledged(self, latency_ms: float) -> None:
         self.events.publish(FrameAcknowledged(latency_ms))

@@ -17,6 +17,7 @@ from balls import ball
 
 from h3d.app import opening
 from h3d.app.guard import start_guarded_server
+from h3d.app.navigation import Navigation
 from h3d.app.panels.layers import layer_label
 from h3d.app.session import Settings
 from h3d.app.sources import Opened
@@ -119,6 +120,25 @@ def test_two_tabs_have_their_own_cameras_and_settings_and_share_layers(connect, 
     viewer.workspace.change(viewer.workspace.layers[0].key, "hide", visible=False)
     for tab in (one, two):
         picture_where(tab, lambda p: is_still(p) and share(p, 0) == 0, "a hidden layer is hidden in every tab")
+
+
+def test_a_tab_that_opens_while_another_is_being_placed_is_framed_too(connect, monkeypatch):
+    """The first one still stands where viser puts every tab: it is not the second one's past."""
+    as_it_was, begun, go_on = Navigation._reach, threading.Event(), threading.Event()
+
+    def held_up(navigation: Navigation, layers=None) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        as_it_was(navigation, layers)
+
+    monkeypatch.setattr(Navigation, "_reach", held_up)
+    first = connect(ready=False)
+    assert begun.wait(PATIENCE)
+    second = connect()
+    picture_where(second, lambda p: is_still(p) and share(p, 0) > 0.1, "the second tab was not framed")
+    go_on.set()
+    picture_where(first, lambda p: is_still(p) and share(p, 0) > 0.1, "the first tab was not framed")
 
 
 def test_every_display_mode_makes_a_picture_of_its_own(connect):
