@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,46 +11,29 @@ import pytest
 from balls import ball as gaussian_ball
 from known_fields import ball, density_field, distance_field
 from posed_ball import write_posed_ball
+from served import PATIENCE, Served, until
 
-from h3d.app.guard import start_guarded_server
-from h3d.app.session import Settings
 from h3d.app.sources import open_source
-from h3d.app.viewer import Viewer
-from h3d.app.viser_client import View, ViserClient
-from h3d.app.workspace.folders import AllowedFolders
-from h3d.app.workspace.optimisation import Optimisation
-from h3d.app.workspace.workspace import Workspace
 from h3d.models import meshes
 from h3d.models.formats import point_cloud
 from h3d.models.gaussians import Gaussians
 
-PATIENCE = 120.0
 EXPORT = "Field/Export the surface"
 
 
-class Program:
+class Program(Served):
     """A viewer with a radiance field, a distance field and Gaussians, and a tab that has the first selected."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.workspace = Workspace()
-        self.optimisation = Optimisation(self.workspace)
+        super().__init__(folder)
         self.layers = {
             "nerf": self.workspace.add("nerf", density_field(lambda p: 2.5 - 60.0 * ball(p))),
             "sdf": self.workspace.add("sdf", distance_field(ball)),
             "splats": self.workspace.add("splats", gaussian_ball((0.9, 0.1, 0.1))),
         }
-        self.guarded = start_guarded_server(port=0)
-        folders = AllowedFolders.given([folder])
-        self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
-        self.tab = ViserClient(self.guarded.url, View(width=160, height=120))
-        self.tab.wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
+        self.serve()
         self.select("nerf")
         self.set("Resolution", 32)
-
-    @property
-    def session(self):
-        return next(iter(self.viewer.sessions.values()))
 
     def select(self, name: str) -> None:
         self.session.select(self.layers[name].key)
@@ -77,12 +59,6 @@ class Program:
         except TimeoutError as error:
             raise AssertionError(f"told was {self.tab.notifications()}") from error
 
-    def close(self) -> None:
-        self.tab.close()
-        self.viewer.close()
-        self.optimisation.close()
-        self.guarded.stop()
-
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
@@ -91,13 +67,6 @@ def program(tmp_path: Path) -> Iterator[Program]:
     made = Program(folder)
     yield made
     made.close()
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_a_field_is_exported_to_the_disk_and_what_it_holds_is_told(program: Program):

@@ -15,18 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from posed_ball import write_posed_ball
+from served import PATIENCE, Served
 from surface_scenes import write_scene
 
 from h3d.app.figures.pictures import Picture as Rendered
-from h3d.app.guard import start_guarded_server
-from h3d.app.session import Settings
 from h3d.app.sources import open_source
-from h3d.app.viewer import Viewer
 from h3d.app.viser_client.client import ViserClient
 from h3d.app.viser_client.page import Picture
 from h3d.app.viser_client.view import View
 from h3d.app.workspace.events import AssetReplaced
-from h3d.app.workspace.folders import AllowedFolders
 from h3d.app.workspace.optimisation import Optimisation
 from h3d.app.workspace.recent import RecentScenes
 from h3d.app.workspace.workspace import Workspace
@@ -35,25 +32,17 @@ from h3d.models.training.gaussians_task import GaussiansTask
 from h3d.models.training.tasks import Model
 from h3d.renderers import CancelFlag
 
-PATIENCE = 90.0
 
-
-class Program:
+class Program(Served):
     """A viewer that learns from data, and a tab that looks at it."""
 
     def __init__(self, folder: Path, data: Path, model: Model | None = None) -> None:
-        self.folder = folder
-        self.workspace = Workspace(RecentScenes(folder / "state"))
-        self.optimisation = Optimisation(self.workspace)
+        super().__init__(folder, RecentScenes(folder / "state"))
         self.replaced = 0
         self.shown: Picture | None = None  # the last one that `until` has met
         self.workspace.events.subscribe(self._count)
         open_source(data, self.workspace, self.optimisation, model)
-        self.guarded = start_guarded_server(port=0)
-        folders = AllowedFolders.given([folder])
-        self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
-        self.tab = ViserClient(self.guarded.url, View(width=160, height=120))
-        self.tab.wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
+        self.serve()
 
     def _count(self, event: object) -> None:
         self.replaced += isinstance(event, AssetReplaced)
@@ -79,12 +68,6 @@ class Program:
             if condition(pixels):
                 return pixels
             assert time.monotonic() < deadline, what
-
-    def close(self) -> None:
-        self.tab.close()
-        self.viewer.close()
-        self.optimisation.close()
-        self.guarded.stop()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,40 +10,24 @@ import pytest
 import torch
 from clouds_of_gaussians import sphere_and_dust
 from known_fields import ball, density_field
+from served import PATIENCE, Served, until
 
-from h3d.app.guard import start_guarded_server
-from h3d.app.session import Settings
-from h3d.app.viewer import Viewer
-from h3d.app.viser_client import View, ViserClient
-from h3d.app.workspace.folders import AllowedFolders
-from h3d.app.workspace.optimisation import Optimisation
-from h3d.app.workspace.workspace import Workspace
 from h3d.models import formats
 from h3d.models.gaussians import Gaussians
 from h3d.models.pruning import keep_mask
 from h3d.models.sundae import spectrum
 
-PATIENCE = 60.0
 COUNT = 4000
 
 
-class Program:
+class Program(Served):
     """A viewer with Gaussians, and a tab that has them selected."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.workspace = folder, Workspace()
-        self.optimisation = Optimisation(self.workspace)
+        super().__init__(folder)
         self.asset = sphere_and_dust(COUNT)
         self.layer = self.workspace.add("dust", self.asset)
-        self.guarded = start_guarded_server(port=0)
-        folders = AllowedFolders.given([folder])
-        self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
-        self.tab = ViserClient(self.guarded.url, View(width=160, height=120))
-        self.tab.wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
-
-    @property
-    def session(self):
-        return next(iter(self.viewer.sessions.values()))
+        self.serve()
 
     @property
     def pruning(self):
@@ -53,10 +35,6 @@ class Program:
 
     def now(self):
         return self.workspace.layer(self.layer.key)
-
-    def facts(self) -> str:
-        """All that panels say."""
-        return "".join(control.text for control in list(self.tab.page.controls.values()) if control.kind == "Html")
 
     def told(self, text: str) -> None:
         def holds(page) -> bool:
@@ -68,25 +46,12 @@ class Program:
         self.tab.click("Prune/Show the cut")
         until(lambda: self.pruning.key is not None and self.pruning.ranked is not None, "the rows were not ranked")
 
-    def close(self) -> None:
-        self.tab.close()
-        self.viewer.close()
-        self.optimisation.close()
-        self.guarded.stop()
-
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     made = Program(tmp_path)
     yield made
     made.close()
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline, never = time.monotonic() + PATIENCE, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, what
-        never.wait(0.01)
 
 
 def stay(program: Program, side: str) -> torch.Tensor | None:
@@ -104,10 +69,10 @@ def test_sliders_cut_side_b_alone_and_the_cut_is_that_of_the_spectrum(program: P
     found = stay(program, "b")
     assert found is not None and torch.equal(found, expected) and int(found.sum()) == COUNT // 4
     assert stay(program, "a") is None
-    until(lambda: "1,000 of 4,000" in program.facts(), "the count is not told")
-    until(lambda: "200 lowest, 800 highest" in program.facts(), "the two ends are not told")
-    until(lambda: "Before fine-tune" in program.facts() and "PSNR" in program.facts(), "nothing was measured")
-    assert "<svg" in program.facts() and ".spz" in program.facts()
+    until(lambda: "1,000 of 4,000" in program.said(), "the count is not told")
+    until(lambda: "200 lowest, 800 highest" in program.said(), "the two ends are not told")
+    until(lambda: "Before fine-tune" in program.said() and "PSNR" in program.said(), "nothing was measured")
+    assert "<svg" in program.said() and ".spz" in program.said()
     program.tab.click("Prune/Show all again")
     until(lambda: program.session.compare.mode == "off", "it is still compared")
     assert stay(program, "a") is None
@@ -146,7 +111,7 @@ def test_other_criteria_keep_what_the_command_line_keeps(program: Program, crite
     if criterion != "radsplat":
         assert torch.equal(found, keep_mask(program.asset, criterion, keep=0.3))
     else:
-        until(lambda: "cameras all around" in program.facts(), "it is not told who looked")
+        until(lambda: "cameras all around" in program.said(), "it is not told who looked")
     until(lambda: not program.tab.control("Prune/Band-stop").props["visible"], "there is no notch to move")
 
 

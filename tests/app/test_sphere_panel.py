@@ -6,8 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,12 @@ import numpy as np
 import pytest
 import trimesh
 from cached_runs import RADIUS, CachedTask
+from served import PATIENCE, Served, until
 
-from h3d.app.guard import start_guarded_server
-from h3d.app.session import Settings
-from h3d.app.viewer import Viewer
 from h3d.app.viser_client import View, ViserClient
-from h3d.app.workspace.folders import AllowedFolders
-from h3d.app.workspace.optimisation import Optimisation
-from h3d.app.workspace.workspace import Workspace
 from h3d.models.hash3d import CacheView, Config
 from h3d.models.hash3d.sphere import angles, directions, patches
 
-PATIENCE = 60.0
 FAR = (40.0, 20.0)
 """Azimuth and elevation of the cell behind the object, in the middle of the picture."""
 
@@ -35,25 +28,23 @@ def is_tiles(node: str) -> bool:
     return node.startswith("/sphere/tiles")
 
 
-class Program:
+class Program(Served):
     """A viewer, a tab, and, once it is begun, a run with a cache."""
 
     def __init__(self, folder: Path) -> None:
-        self.workspace = Workspace()
-        self.optimisation = Optimisation(self.workspace)
-        self.guarded = start_guarded_server(port=0)
-        folders = AllowedFolders.given([folder])
-        self.viewer = Viewer(self.guarded.viser, self.workspace, self.optimisation, folders, Settings())
-        self.tab = ViserClient(self.guarded.url, View(width=160, height=120))
-        self.tab.wait_until(lambda page: page.pointer_modifiers, "the panels were not made", PATIENCE)
+        super().__init__(folder)
+        self.serve()
 
     def begin(self, steps: int = 120) -> CacheView:
         """Let a run ask the cache for a while, and hold it; what its cache then shows."""
         key = self.optimisation.begin(CachedTask(Config(eta=0.9)))
-        self.until(lambda: self.status.step >= steps, "it did not go on")
+        until(lambda: self.status.step >= steps, "it did not go on")
         self.optimisation.pause(key)
+        self.optimisation.between_steps(key, lambda run: None)  # A step that was under way is over.
+        last = self.status.step + 1
         self.optimisation.step(key)  # After it the status has the last step's cache.
-        self.until(lambda: self.status.cache is not None and self.told(f"step {self.status.step:,}"), "no cache came")
+        until(lambda: self.status.step == last and self.status.cache is not None, "no cache came")
+        until(lambda: self.told(f"step {last:,}"), "the panel did not follow")
         return self.cache
 
     @property
@@ -66,17 +57,8 @@ class Program:
         assert self.status.cache is not None
         return self.status.cache
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, what
-            try:
-                self.tab.next_background(timeout=0.05)
-            except TimeoutError:
-                continue
-
     def told(self, text: str) -> bool:
-        return any(text in control.text for control in list(self.tab.page.controls.values()) if control.kind == "Html")
+        return text in self.said()
 
     def fact(self, name: str) -> str | None:
         for control in list(self.tab.page.controls.values()):
@@ -94,12 +76,6 @@ class Program:
         """Stand before the sphere so that `FAR` is seen behind its middle."""
         position = np.array(middle) - 4.0 * directions(*FAR)
         self.tab.move_camera(position=tuple(position), look_at=middle, up=(0.0, 0.0, 1.0))
-
-    def close(self) -> None:
-        self.tab.close()
-        self.viewer.close()
-        self.optimisation.close()
-        self.guarded.stop()
 
 
 @pytest.fixture
@@ -126,7 +102,7 @@ def test_without_a_cache_a_sentence_says_what_to_do(program: Program):
 def test_counters_and_timelines_are_those_of_the_cache(program: Program):
     view = program.begin()
     totals = view.statistics.totals
-    program.until(lambda: (program.fact("hits") or "").startswith(f"{totals['hits']:,} of {totals['tries']:,}"), "hits")
+    until(lambda: (program.fact("hits") or "").startswith(f"{totals['hits']:,} of {totals['tries']:,}"), "hits")
     assert program.fact("entries") == f"{view.statistics.entries:,}" and program.fact("cells") is not None
     assert not program.told("No run here learns")
     plots = [c for c in list(program.tab.page.controls.values()) if c.kind == "Uplot" and c.props.get("visible")]
@@ -146,7 +122,7 @@ def test_the_sphere_is_drawn_with_depth_and_taken_away(program: Program):
     found = patches(view.statistics, "occupancy")
     assert all(found.at(*angles(vertex)) is not None for vertex in vertices[:: len(vertices) // 50])
     program.tab.wait_until(lambda page: "/sphere/camera0" in page.nodes, "the camera is not marked", PATIENCE)
-    program.until(
+    until(
         lambda: program.tab.background is not None and program.tab.background.depth is not None,
         "without depth the object would not hide what is behind it",
     )
@@ -159,7 +135,7 @@ def test_a_clicked_cell_tells_its_counters_and_its_views_can_be_gone_to(program:
     program.show_sphere()
     program.look_at((0.0, 0.0, 0.0))
     program.tab.click_canvas(0.5, 0.5)
-    program.until(lambda: program.fact("cell") == cell_text(view), "the cell was not chosen")
+    until(lambda: program.fact("cell") == cell_text(view), "the cell was not chosen")
     found = patches(view.statistics, "occupancy")
     patch = found.at(*FAR)
     assert patch is not None
@@ -171,7 +147,7 @@ def test_a_clicked_cell_tells_its_counters_and_its_views_can_be_gone_to(program:
     assert found.at(azimuth, elevation) == patch
     program.tab.click("Look from there")
     wanted = RADIUS * directions(azimuth, elevation)
-    program.until(lambda: np.abs(np.array(program.tab.view.position) - wanted).max() < 0.01, "it did not go there")
+    until(lambda: np.abs(np.array(program.tab.view.position) - wanted).max() < 0.01, "it did not go there")
 
 
 def test_the_sphere_stands_where_the_runs_layer_does(program: Program):
@@ -189,11 +165,11 @@ def test_the_sphere_stands_where_the_runs_layer_does(program: Program):
     assert patch is not None
     text = f"azimuth {found.bounds[patch, 0, 0]:g}° to"
     program.tab.click_canvas(0.5, 0.5)
-    program.until(lambda: (program.fact("cell") or "").startswith(text), "the turned sphere was not met")
-    program.until(lambda: not program.tab.control("Look from there").props["disabled"], "nothing is stored there")
+    until(lambda: (program.fact("cell") or "").startswith(text), "the turned sphere was not met")
+    until(lambda: not program.tab.control("Look from there").props["disabled"], "nothing is stored there")
     program.tab.click("Look from there")
     wanted = np.array([7.0, 0.0, 1.0])
-    program.until(
+    until(
         lambda: abs(np.linalg.norm(np.array(program.tab.view.position) - wanted) - 2.0 * RADIUS) < 0.01,
         "the camera does not stand twice as far from the doubled object",
     )
@@ -201,12 +177,12 @@ def test_the_sphere_stands_where_the_runs_layer_does(program: Program):
 
 def test_a_layer_of_timesteps_is_chosen_by_the_slider(program: Program):
     view = program.begin()
-    program.until(lambda: program.told("hits per try, all timesteps"), "the bar does not say what is shown")
-    program.until(lambda: program.tab.control("Hash3D/Timesteps").props["max"] == 4, "as many layers as there are")
+    until(lambda: program.told("hits per try, all timesteps"), "the bar does not say what is shown")
+    until(lambda: program.tab.control("Hash3D/Timesteps").props["max"] == 4, "as many layers as there are")
     program.show_sphere()
     program.tab.set_gui("Hash3D/Timesteps", 2)
     highest = patches(view.statistics, "occupancy", 1).span[1]
-    program.until(lambda: program.told("entries, timesteps 250 to 500"), "the layer was not chosen")
+    until(lambda: program.told("entries, timesteps 250 to 500"), "the layer was not chosen")
     assert program.told(f"<span>{highest:.4g}</span>")
 
 
