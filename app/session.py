@@ -270,6 +270,8 @@ class Session:
         display = self.view(side).display
         if self.compare.own_b is not None and self.compare.own_b.cached != self.display.field.cached:
             return "with radiance cache" if display.field.cached else "path tracing alone"
+        if self.compare.own_b is not None and self.compare.own_b.compensated != self.display.compensated:
+            return "compensated" if display.compensated else "raw"
         name = next((x.name for x in self.workspace.layers if x.key == key), display.mode)
         pruned = side == "b" and key is not None and key == self.pruning.key
         return f"{name}, {self.pruning.cut.keep:.1%} kept" if pruned else name

@@ -6,6 +6,7 @@ Source: Kerbl et al. 2023, "3D Gaussian Splatting for Real-Time Radiance Field R
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +16,7 @@ import torch
 from h3d.renderers import harmonics
 from h3d.renderers.cameras import quat_to_rotation, rotation_to_quat
 
+from .compensation import Compensation
 from .similarity import IDENTITY, Similarity
 
 ROW_FIELDS = ("ids", "means", "quats", "log_scales", "logit_opacities", "sh")
@@ -33,6 +35,8 @@ class Gaussians:
     antialiased: bool = False  # trained with the antialiased (mip) rasterisation mode
     remark: str = ""  # what a person should know of where the rows came from, one sentence
     frame: Similarity = IDENTITY  # where the world of the photos that they were learnt from lies in theirs
+    features: torch.Tensor | None = None  # [N, D] blended for the compensation
+    compensation: Compensation | None = None  # what gives pictures back what a pruning took
 
     def __len__(self) -> int:
         return self.means.shape[0]
@@ -52,19 +56,25 @@ class Gaussians:
 
     @property
     def nbytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (getattr(self, name) for name in ROW_FIELDS))
+        rows = [getattr(self, name) for name in ROW_FIELDS] + ([] if self.features is None else [self.features])
+        own = 0 if self.compensation is None else self.compensation.nbytes
+        return own + sum(t.numel() * t.element_size() for t in rows)
 
     def keep(self, rows: torch.Tensor) -> Gaussians:
         """The rows where the boolean mask [N] is true, or at the integer indices, in that order."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in ROW_FIELDS})
+        return self._mapped(lambda values: values[rows])
 
     def concat(self, other: Gaussians) -> Gaussians:
-        """Both sets of rows; the SH of the lower degree are padded with zeros, `other` gets fresh ids."""
+        """Both sets of rows; the SH of the lower degree are padded with zeros, `other` gets fresh ids.
+
+        A compensation of either is left out: it was learnt for the rows of one.
+        """
         degree = max(self.sh_degree, other.sh_degree)
         a, b = self.with_sh_degree(degree), other.with_sh_degree(degree)
         start = int(a.ids.max()) + 1 if len(a) > 0 else 0
         b = replace(b, ids=torch.arange(start, start + len(b)))
-        return replace(a, **{name: torch.cat([getattr(a, name), getattr(b, name)]) for name in ROW_FIELDS})
+        joined = {name: torch.cat([getattr(a, name), getattr(b, name)]) for name in ROW_FIELDS}
+        return replace(a.uncompensated, **joined)
 
     def with_sh_degree(self, degree: int) -> Gaussians:
         """The same rows with SH cut or zero-padded to `degree` (0 to 3)."""
@@ -95,7 +105,17 @@ class Gaussians:
 
     def to(self, device: torch.device | str) -> Gaussians:
         """The same rows on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in ROW_FIELDS})
+        return self._mapped(lambda values: values.to(device))
+
+    @property
+    def uncompensated(self) -> Gaussians:
+        """The same rows without features and network."""
+        return replace(self, features=None, compensation=None)
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Gaussians:
+        """With `change` applied to every array of rows."""
+        features = None if self.features is None else change(self.features)
+        return replace(self, features=features, **{name: change(getattr(self, name)) for name in ROW_FIELDS})
 
 
 def from_rows(

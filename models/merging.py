@@ -111,7 +111,7 @@ def _merge(rows: Gaussians, first: torch.Tensor, second: torch.Tensor) -> Gaussi
     )
     stay = rows.keep(left)
     values = {name: torch.cat([getattr(stay, name), getattr(made, name)]) for name in ROW_FIELDS}
-    return replace(stay, **values)
+    return replace(stay.uncompensated, **values)
 
 
 def _cover(rows: Gaussians) -> torch.Tensor:  # [N]

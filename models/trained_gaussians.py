@@ -18,6 +18,8 @@ from .gaussians import Gaussians
 
 BETA2 = 0.999
 DIRECTION_SHARE = 1 / 20
+FEATURES = "features"
+"""The group, where there is one, of what a compensation network sees of each row."""
 COLUMNS = ("ids", "deleted", "gradient_sum", "views", "largest_radius")
 """What there is of each row beside the groups."""
 
@@ -124,6 +126,7 @@ class TrainedGaussians:
             sh=self.sh[rows],
             antialiased=antialiased,
             remark=remark,
+            features=self.values(FEATURES)[rows] if FEATURES in self.groups else None,
         )
 
     # Learning.
@@ -203,6 +206,12 @@ class TrainedGaussians:
     def widen(self, group: str, width: int) -> None:
         """Gives each row of a group more numbers, up to `width`: zeros that were not learnt yet."""
         self.groups[group] = self.groups[group].widen(width)
+
+    def carry(self, group: str, values: torch.Tensor | None) -> None:  # [N, F]
+        """Gives all rows a group of one's own, before its first step; None takes it away."""
+        self.groups = {name: rows for name, rows in self.groups.items() if name != group}
+        if values is not None:
+            self.groups[group] = AdamRows.of(values.contiguous(), averaged=False)
 
     def find(self, ids: torch.Tensor) -> torch.Tensor:  # [M] -> [M]
         """Where the rows with these ids are now; -1 for those that have gone."""

@@ -51,6 +51,9 @@ class Display:
     """Brightens (or darkens) colours by this many stops."""
     path_seconds: float = 4.0
     """Time that a picture of a path-traced scene gets; in a comparison, each side's. More is less noise."""
+    compensated: bool = True
+    """Let Gaussians that have a compensation network show what it makes of still pictures (mode "rgb"); off: the raw
+    picture."""
     field: FieldView = FieldView()
     """How fields are looked at; see the Field panel."""
 

@@ -18,6 +18,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from h3d.app.workspace.scene import Layer
+from h3d.models.compensation import Compensation
 from h3d.models.gaussians import Gaussians
 from h3d.renderers import CancelFlag, Rendered, SplatScene
 from h3d.renderers.cameras import Camera
@@ -27,7 +28,16 @@ from .field_parts import field_shot, is_noisy
 from .passes import MOST_PASSES, ONE_PASS, FixedPasses, Passes
 from .pictures import Backend, Legend, Picture, Rect, Tile, View
 from .shots import Shot, exposed, merged, shrunk
-from .splat_parts import heat_scenes, raster_options, rasterize, round_up, row_colors, splat_scene
+from .splat_parts import (
+    compensated,
+    compensation_of,
+    heat_scenes,
+    raster_options,
+    rasterize,
+    round_up,
+    row_colors,
+    splat_scene,
+)
 
 RANGE_SIDE = 160  # pixels of the longer side of the small picture that a range is measured on
 HEAT_SIDE = 1280  # most pixels of the longer side of the picture that contributions are measured on
@@ -46,12 +56,15 @@ class ViewPainter:
     fields: tuple[Layer, ...] = ()
     quick: bool = False  # a little less exact where that is much quicker
     passes: Passes = ONE_PASS  # of fields whose every look is noisy
+    compensation: Compensation | None = None  # that pictures of the scenes go through
     row_colors: np.ndarray | None = None  # [N + 1, 3] float32, of mode top_id; the first is for "nothing"
     legend: Legend | None = None
 
     def picture(self, rect: Rect | None = None, *, depth: bool = False, cancel: CancelFlag | None = None) -> Picture:
         """The rectangle (None = all of it) as 8-bit colours over the display's background."""
         display = self.view.display
+        if self.compensation is not None:
+            return self._merged_picture(rect, depth, cancel)
         if len(self.fields) > 0 or display.mode in OF_FIELDS or (display.exposure != 0.0 and display.mode == "rgb"):
             return self._merged_picture(rect, depth, cancel)
         direct = display.mode in ("rgb", "normals", "contribution")
@@ -100,7 +113,7 @@ class ViewPainter:
         shots: list[Shot] = []
         if len(self.scenes) > 0 or len(self.fields) == 0:
             need = depth or len(self.fields) > 0 or display.mode == "depth"
-            rendered = self._rasterized(rect, depth=need, cancel=cancel, samples=samples)
+            rendered = self._colored(rect, depth=need, cancel=cancel, samples=samples)
             alpha = rendered.alpha[0].cpu().numpy()
             rgb = rendered.rgb[0].cpu().numpy()
             if display.mode == "top_id":
@@ -117,6 +130,19 @@ class ViewPainter:
             shot = field_shot(layer, display, camera, area, quick=self.quick, passes=passes, cancel=cancel)
             shots.append(shot)
         return merged(shots)
+
+    def _colored(self, rect: Rect | None, *, depth: bool, cancel: CancelFlag | None, samples: int) -> Rendered:
+        """As the rasteriser gives it, or what the compensation makes of it."""
+        if self.compensation is None:
+            return self._rasterized(rect, depth=depth, cancel=cancel, samples=samples)
+        camera = self.camera
+        return compensated(
+            self.compensation,
+            lambda part: self._rasterized(part, depth=depth, cancel=cancel, samples=samples),
+            (0, 0, camera.width, camera.height) if rect is None else rect,
+            camera,
+            samples,
+        )
 
     def _rasterized(
         self,
@@ -178,7 +204,9 @@ def painter(
     mode = view.display.mode
     splats = [layer for layer in layers if not _is_field(layer) and mode not in OF_FIELDS]
     fields = tuple(layer for layer in layers if _is_field(layer) and mode not in OF_GAUSSIANS)
-    plain = ViewPainter(view, camera, backend, tuple(splat_scene(layer) for layer in splats), fields, quick)
+    network = None if quick else compensation_of(splats, view.display)
+    scenes = tuple(splat_scene(layer, features=network is not None) for layer in splats)
+    plain = ViewPainter(view, camera, backend, scenes, fields, quick, compensation=network)
     if passes is not None:
         plain = replace(plain, passes=passes)
     elif not quick and any(is_noisy(layer) for layer in fields):

@@ -290,6 +290,9 @@ def _digest(value: Any, name: str, update: Callable[[bytes], object]) -> None:
         for field in fields(value):
             if field.name != "remark":
                 _digest(getattr(value, field.name), field.name, update)
+    elif isinstance(value, torch.nn.Module):
+        for key, array in value.state_dict().items():
+            _digest(array, f"{name}.{key}", update)
     elif isinstance(value, (tuple, list)):
         for index, item in enumerate(value):
             _digest(item, f"{name}.{index}", update)

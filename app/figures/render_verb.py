@@ -78,6 +78,8 @@ class RenderConfig:
     """Time that a picture of a path-traced scene gets; more is less noise."""
     cached: bool = True
     """Whether path-traced scenes ask their radiance cache."""
+    compensated: bool = True
+    """Whether Gaussians that have a compensation network show what it makes of them; off: the raw picture."""
     backend: Backend = "auto"
     """What renders."""
 

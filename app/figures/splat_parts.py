@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from h3d.app.workspace.scene import Layer
+from h3d.models.compensation import Compensation
 from h3d.models.gaussians import Gaussians
 from h3d.renderers import CancelFlag, RasterOptions, Rendered, SplatScene, harmonics, rasterize_scenes
 from h3d.renderers.cameras import Camera
 
 from . import colormaps
 from .display import Display
-from .pictures import Backend
+from .pictures import Backend, Rect
+from .shots import Shot, box_mean, shrunk
 
 
-def splat_scene(layer: Layer) -> SplatScene:
-    """What the rasteriser draws for a layer of Gaussians."""
+def splat_scene(layer: Layer, *, features: bool = False) -> SplatScene:
+    """What the rasteriser draws for a layer of Gaussians, with what a compensation blends or without."""
     asset = layer.asset
     assert isinstance(asset, Gaussians)
     return SplatScene(
@@ -30,6 +32,7 @@ def splat_scene(layer: Layer) -> SplatScene:
         scales=asset.scales,
         opacities=asset.opacities,
         sh=asset.sh,
+        features=asset.features if features else None,
         visible=None if layer.hidden_rows is None else ~layer.hidden_rows,
         asset_to_world=torch.from_numpy(layer.asset_to_world),
     )
@@ -57,6 +60,47 @@ def rasterize(
     viewmats = torch.from_numpy(camera.viewmat)[None]
     Ks = torch.from_numpy(camera.K)[None]
     return rasterize_scenes(scenes, viewmats, Ks, camera.width, camera.height, options=options, cancel=cancel)
+
+
+def compensation_of(
+    layers: Sequence[Layer],  # of Gaussians, those that are drawn
+    display: Display,
+) -> Compensation | None:
+    """The network that a picture of these layers goes through: of one that is drawn alone, as it was learnt."""
+    if len(layers) != 1 or not display.compensated or display.mode != "rgb" or display.shape != "splats":
+        return None
+    asset = layers[0].asset
+    assert isinstance(asset, Gaussians)
+    return asset.compensation
+
+
+def compensated(
+    compensation: Compensation, draw: Callable[[Rect], Rendered], rect: Rect, camera: Camera, samples: int
+) -> Rendered:
+    """A rectangle of the camera's picture, compensated, at `samples` times the size.
+
+    `draw` gives any rectangle at that size, over nothing. The network sees the means of the samples: it has learnt
+    what pixels look like, not what parts of them do.
+    """
+
+    def at_size(part: Rect) -> Rendered:
+        seen = draw(part)
+        if samples == 1:
+            return seen
+        depth = torch.zeros_like(seen.alpha) if seen.depth is None else seen.depth
+        small = shrunk(Shot(*(array[0].numpy() for array in (seen.rgb, seen.alpha, depth))), samples)
+        blended = None if seen.features is None else box_mean(seen.features[0].numpy(), samples)
+        features = None if blended is None else torch.from_numpy(blended)[None]
+        rgb, alpha, depth = (torch.from_numpy(array)[None] for array in (small.rgb, small.alpha, small.depth))
+        return Rendered(rgb, alpha, depth, features, stats=seen.stats)
+
+    made = compensation.picture(at_size, rect, camera.width, camera.height)
+    assert made.depth is not None
+    if samples == 1:
+        return made
+    arrays = (made.rgb, made.alpha, made.depth)
+    rgb, alpha, depth = (x.repeat_interleave(samples, 1).repeat_interleave(samples, 2) for x in arrays)
+    return Rendered(rgb, alpha, depth, stats=made.stats)
 
 
 def heat_scenes(

@@ -74,6 +74,10 @@ class ComparePanel:
                 "B asks the radiance cache", True, hint="Of path-traced scenes; both sides get the same time."
             )
             on_person(self.session, self.b_cached, lambda value: self._change_b(cached=value))
+            self.b_compensated = gui.add_checkbox(
+                "B is compensated", True, hint="Of Gaussians that have a compensation network."
+            )
+            on_person(self.session, self.b_compensated, lambda value: self._change_b(compensated=value))
             on_person(self.session, self.b_mode, lambda value: self._change_b(mode=value))
             on_person(self.session, self.b_shape, lambda value: self._change_b(shape=value))
             on_person(self.session, self.b_degree, lambda value: self._change_b(sh_degree=int(value)))
@@ -147,6 +151,7 @@ class ComparePanel:
             (self.b_degree, own.sh_degree),
             (self.b_scale, own.splat_scale),
             (self.b_cached, own.cached),
+            (self.b_compensated, own.compensated),
         ]
         for handle, value in values:
             show(session, handle, value)

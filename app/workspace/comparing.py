@@ -20,10 +20,12 @@ class OwnDisplay:
     splat_scale: float = 1.0
     cached: bool = True
     """Whether path-traced scenes ask their radiance cache."""
+    compensated: bool = True
 
     @classmethod
     def of(cls, display: Display) -> OwnDisplay:
-        return cls(display.mode, display.shape, display.sh_degree, display.splat_scale, display.field.cached)
+        own = (display.mode, display.shape, display.sh_degree, display.splat_scale)
+        return cls(*own, display.field.cached, display.compensated)
 
     def over(self, display: Display) -> Display:
         """`display` with these in place of its own."""

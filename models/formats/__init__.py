@@ -17,7 +17,7 @@ import numpy as np
 
 from h3d.models.gaussians import Gaussians
 
-from . import compressed_ply, ksplat, ply, point_cloud, sog, splat, splatfacto_checkpoint, spz
+from . import beside, compressed_ply, ksplat, ply, point_cloud, sog, splat, splatfacto_checkpoint, spz
 from .errors import FormatError
 from .ply_header import MAGIC as PLY_MAGIC
 from .ply_header import read_header
@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "file_bytes",
     "find_scene",
+    "keeps_compensation",
     "read",
     "sha256",
     "write",
@@ -119,6 +120,8 @@ def read(path: Path | str) -> Gaussians:
 def write(path: Path | str, value: Gaussians) -> None:
     """Writes in the format that the suffix names; the file appears whole or not at all.
 
+    A compensation goes into a file beside a .ply; with any other it is left out (`keeps_compensation`).
+
     Raises: FormatError when no format has this suffix, or the value cannot be written in it. OSError from the disk.
     """
     path = Path(path)
@@ -126,6 +129,13 @@ def write(path: Path | str, value: Gaussians) -> None:
     if len(value) == 0:
         raise FormatError(path, "value", "there are 0 Gaussians to write", "keep at least one")
     writer(path, value)
+    if keeps_compensation(path):
+        beside.write(path, value)
+
+
+def keeps_compensation(path: Path) -> bool:
+    """Whether what is written under that name keeps a compensation: rows in their order and exact, as a .ply does."""
+    return path.name.lower().endswith(_PLY.suffixes) and not path.name.lower().endswith(_COMPRESSED.suffixes)
 
 
 def check_output(path: Path | str) -> None:
@@ -165,7 +175,7 @@ def describe(path: Path | str) -> Description:
 
 
 def file_bytes(path: Path | str) -> int:
-    """Bytes on the disk of a scene's file; of a SOG folder, of its meta.json and textures together.
+    """Bytes on the disk of a scene's file, with what lies beside it; of a SOG folder, of meta.json and textures.
 
     Raises: FormatError as `read`, though only for what shows before the rows are read.
     """
@@ -173,7 +183,7 @@ def file_bytes(path: Path | str) -> int:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a scene's file; of a SOG folder, of its meta.json and textures one after the other.
+    """Hexadecimal SHA-256 of a scene's file; where it is several, of one after the other.
 
     Raises: FormatError as `read`, though only for what shows before the rows are read.
     """
@@ -199,6 +209,8 @@ def _size(file: Path, chosen: Format) -> int:
 
 
 def _parts(file: Path, chosen: Format) -> list[Path]:
+    if chosen is _PLY and beside.file_of(file).is_file():
+        return [file, beside.file_of(file)]
     return sog.parts(file) if chosen is _SOG else [file]
 
 
@@ -213,6 +225,8 @@ def _read(path: Path) -> tuple[Path, Format, Gaussians]:
         # Values that are no numbers, or overflow, are found by `rows.checked`: it names them, numpy would only warn.
         with np.errstate(all="ignore"):
             value = chosen.read(file)
+        if chosen is _PLY:
+            value = beside.with_compensation(file, value)
     except OSError as error:
         rule = f"cannot be read ({error.strerror or error})"
         raise FormatError(path, "file", rule, "check its name and permissions") from error

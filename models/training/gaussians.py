@@ -24,10 +24,10 @@ from h3d.models.density import DENSITY, Change, DefaultStrategy, Strategy
 from h3d.models.gaussians import Gaussians
 from h3d.models.initial_gaussians import OPACITY, initial_gaussians, random_points
 from h3d.models.knobs import Knob, Setting, knobs_of, turned
-from h3d.models.trained_gaussians import StepInfo, TrainedGaussians
+from h3d.models.trained_gaussians import FEATURES, StepInfo, TrainedGaussians
 from h3d.renderers import backends
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
-from h3d.renderers.gaussians import RasterOptions
+from h3d.renderers.gaussians import RasterOptions, Rect
 from h3d.renderers.image_loss import image_loss
 
 from . import Step
@@ -91,7 +91,9 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         """The rows before the first step: given ones, else at the data set's points, or at random ones in its cube."""
         generator = torch.Generator().manual_seed(self.config.seed)
         if self.beginning is not None:
-            return self.beginning.state(self.config, generator, self._fit(self.config), self.device)
+            state = self.beginning.state(self.config, generator, self._fit(self.config), self.device)
+            state.compensate()
+            return state
         points, colors = self._points(generator)
         mcmc = self.config.strategy == "mcmc"
         opacity = MCMC_OPACITY if mcmc else OPACITY
@@ -100,7 +102,9 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             rows = replace(rows, log_scales=rows.log_scales + math.log(MCMC_SCALE))
         order = torch.zeros(0, dtype=torch.int64)
         learnt = TrainedGaussians.of(rows).to(self.device)
-        return GaussiansState(learnt, self.config, generator, order, self._fit(self.config))
+        state = GaussiansState(learnt, self.config, generator, order, self._fit(self.config))
+        state.compensate()
+        return state
 
     def _fit(self, config: GaussiansTraining, tensors: Mapping[str, torch.Tensor] | None = None) -> PhotoFit:
         """Before the first step, or as `tensors` of a checkpoint have it."""
@@ -136,6 +140,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             state.fit.turn(name, bool(value))
         state.rows.widen("sh", 3 * (config.sh_degree + 1) ** 2)
         state.config = config
+        state.compensate()
 
     def facts(self, state: GaussiansState) -> dict[str, str]:
         """What is learnt from, and how far colours depend on the direction by now."""
@@ -150,9 +155,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         view = state.fit.view(index, photo.viewmat)
         background = _background(state.config.background, state.generator).to(self.device)
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
-        seen = self._seen(state, leaves, view.viewmat, photo, background)
-        rendered = view.exposed(seen.pictures.rgb[0], seen.pictures.alpha[0], background)
-        loss = self._loss(state.config, rendered, photo, background) + _pull(state.config, leaves, state.rows.live)
+        part, learnt = state.part(photo.size), state.compensation
+        seen = self._seen(state, leaves, view.viewmat, photo, background, part)
+        rgb = seen.pictures.rgb[0] if learnt is None else learnt.corrected(seen.pictures, background)
+        rendered = view.exposed(rgb, seen.pictures.alpha[0], background)
+        loss = self._loss(state.config, rendered, photo.part(part), background)
+        loss = loss + _pull(state.config, leaves, state.rows.live)
         loss.backward()
         gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         for leaf in leaves.values():
@@ -160,13 +168,14 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             leaf.grad = None
         state.step += 1
         drawn, change = int((seen.radii[0] > 0).sum()), Change()
-        problem = self._problem(state, index, float(loss.detach()), gradients | view.gradients)
+        own = {} if learnt is None else learnt.gradients
+        problem = self._problem(state, index, float(loss.detach()), gradients | view.gradients | own)
         if problem == "":
             change, problem = self._descend(state, index, gradients, view, seen)
         return Advance(
             float(loss.detach()),
             samples=drawn,
-            rays=photo.size[0] * photo.size[1],
+            rays=rendered.shape[0] * rendered.shape[1],
             count=int(state.rows.live.sum()),
             noted={DENSITY: change.noted} if change else {},
             problem=problem,
@@ -194,6 +203,8 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         strategy, rates = strategy_of(config, len(self.photos)), self.rates(config, step)
         info = self._info(strategy, seen, self.photos[index], rates["means"])
         state.rows.step(gradients, rates, step=step, visible=info.visible)
+        if state.compensation is not None:
+            state.compensation.step(config.compensation.rate)
         state.fit.step(index, view.gradients, step=step, decayed=min(step / config.decay_steps, 1.0))
         change = strategy.after_step(state.rows, step, info, state.generator)
         change = replace(change, thinned=config.pruning.after_step(state.rows, step))
@@ -214,6 +225,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         viewmat: torch.Tensor,
         photo: PinholePhoto,
         background: torch.Tensor,
+        part: Rect | None,
     ) -> TrainingPictures:
         sh = leaves["sh"].view(len(state.rows), -1, 3)
         # Rows that were deleted by hand are not there.
@@ -224,6 +236,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             antialiased=state.config.antialiased,
             sh_degree=state.sh_degree,
             depth=False,
+            rect=part,
         )
         return rasterize_for_training(
             leaves["means"],
@@ -234,6 +247,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             viewmat[None],
             photo.K[None],
             *photo.size,
+            features=leaves.get(FEATURES),
             options=options,
         )
 
@@ -250,7 +264,9 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
     def rates(self, config: GaussiansTraining, step: int) -> dict[str, float]:
         """Learning rates of the groups at a step."""
         fallen = 0.01 ** min(step / config.decay_steps, 1.0)
-        return {
+        plan = config.compensation.plan
+        blended = plan is not None and plan.blended > 0
+        return ({FEATURES: config.compensation.features_rate} if blended else {}) | {
             "means": config.means_rate * self.extent * fallen,
             "quats": config.quats_rate,
             "log_scales": config.scales_rate,

@@ -9,6 +9,7 @@ from h3d.models.datasets import Downscale
 from h3d.models.density import DENSITY, ContinuousPruning, DefaultStrategy, McmcStrategy, Strategy
 from h3d.models.knobs import Turn
 
+from .compensating import CompensationTraining
 from .hash_grid import Background
 
 RATES, PICTURE, PHOTOS = "learning rates", "picture", "photos"
@@ -46,6 +47,8 @@ class GaussiansTraining:
     """Of the strategy of that name; `cap` is its limit."""
     pruning: ContinuousPruning = ContinuousPruning()
     """By SUNDAE's band-stop while it learns, beside the strategy; off at first."""
+    compensation: CompensationTraining = CompensationTraining()
+    """A network that corrects pictures, learnt along; off at first."""
     initial_points: int = 10_000
     """Random ones, where the data set brings none."""
     downscale: Annotated[Downscale, Turn(PICTURE)] = "auto"

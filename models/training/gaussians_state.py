@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from h3d.models.gaussians import Gaussians
 from h3d.models.similarity import IDENTITY, Similarity
-from h3d.models.trained_gaussians import TrainedGaussians
+from h3d.models.trained_gaussians import FEATURES, TrainedGaussians
+from h3d.renderers.gaussians import Rect
 
 from .checkpoints import Reached
+from .compensating import LearntCompensation, part_of
 from .edited_rows import edit_rows, frame_from, frame_tensor, shown
 from .edits import RowEdit
 from .gaussians_config import GaussiansTraining
@@ -34,7 +36,9 @@ class Beginning:
             back = frame.inverse
             rows = rows.transformed(np.array(back.wxyz), np.array(back.position), back.scale)
         learnt, order = TrainedGaussians.of(rows).to(device), torch.zeros(0, dtype=torch.int64)
-        return GaussiansState(learnt, config, generator, order, fit, self.step, frame=frame)
+        made = GaussiansState(learnt, config, generator, order, fit, self.step, frame=frame)
+        made.compensation = LearntCompensation.going_on(rows, learnt)
+        return made
 
 
 @dataclass(eq=False)
@@ -49,6 +53,20 @@ class GaussiansState:
     step: int = 0
     seconds: float = 0.0
     frame: Similarity = IDENTITY  # where the world of the photos, in which rows are learnt, lies as they are shown
+    compensation: LearntCompensation | None = None  # None = pictures are compared as they are
+
+    def compensate(self) -> None:
+        """Begin to learn the network that the config names, unless it is learnt already, or be without one."""
+        plan = self.config.compensation.plan
+        if plan is None:
+            self.compensation = None
+            self.rows.carry(FEATURES, None)
+        elif self.compensation is None or self.compensation.network.plan != plan:
+            self.compensation = LearntCompensation.begun(plan, self.rows, self.generator)
+
+    def part(self, size: tuple[int, int]) -> Rect | None:
+        """What the next step looks at of a photo of that size; None = all of it."""
+        return None if self.compensation is None else part_of(size, self.config.compensation.crop, self.generator)
 
     @property
     def sh_degree(self) -> int:
@@ -58,7 +76,8 @@ class GaussiansState:
     def gaussians(self, remark: str = "") -> Gaussians:
         """The live rows, copied, where they were placed; of harmonics only those that are learnt."""
         config = self.config
-        return shown(self, config.sh_degree, antialiased=config.antialiased, remark=remark)
+        rows = shown(self, config.sh_degree, antialiased=config.antialiased, remark=remark)
+        return rows if self.compensation is None else replace(rows, compensation=self.compensation.reached())
 
     def edit(self, edit: RowEdit) -> RowEdit:
         """Edits the rows by hand between two steps. Raises: as `edit_rows`."""
@@ -72,7 +91,8 @@ class GaussiansState:
             "frame": frame_tensor(self.frame),
         }
         rows = {name: array.cpu() for name, array in self.rows.tensors("rows").items()}
-        return rows | own | self.fit.tensors()
+        network = {} if self.compensation is None else self.compensation.tensors()
+        return rows | own | self.fit.tensors() | network
 
     @staticmethod
     def from_tensors(
@@ -89,4 +109,7 @@ class GaussiansState:
         rows = TrainedGaussians.from_tensors("rows", tensors)
         # Runs of before rows could be placed have no frame.
         frame = frame_from(tensors["frame"]) if "frame" in tensors else IDENTITY
-        return GaussiansState(rows, config, generator, tensors["order"].clone(), fit, at.step, at.seconds, frame)
+        state = GaussiansState(rows, config, generator, tensors["order"].clone(), fit, at.step, at.seconds, frame)
+        if config.compensation.plan is not None:
+            state.compensation = LearntCompensation.from_tensors(tensors, config.compensation.plan, rows.ids.device)
+        return state

@@ -16,6 +16,7 @@ import torch
 from h3d.models import datasets
 from h3d.models.datasets import PosedImage, PosedImages, camera_to_pixels, image
 from h3d.models.photo_field import bilinear
+from h3d.renderers.gaussians import Rect
 
 from .photo_rays import as_bytes, photos_to_hold
 from .shared_photos import Shared, photo_key
@@ -41,6 +42,14 @@ class PinholePhoto:
             return self
         known = None if self.known is None else self.known.to(device)
         return replace(self, pixels=self.pixels.to(device), known=known)
+
+    def part(self, rect: Rect | None) -> PinholePhoto:
+        """Its pixels in a rectangle (None: all), from x0, y0 to x1, y1; the camera stays that of the whole."""
+        if rect is None:
+            return self
+        x0, y0, x1, y1 = rect
+        known = None if self.known is None else self.known[y0:y1, x0:x1]
+        return replace(self, pixels=self.pixels[y0:y1, x0:x1], known=known)
 
     def over(self, background: torch.Tensor) -> torch.Tensor:  # [3] -> [H, W, 3]
         """The photo in [0, 1] with its transparent parts on a background."""

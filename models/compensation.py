@@ -1,0 +1,195 @@
+"""SUNDAE's neural compensation: a U-Net that gives pictures of pruned Gaussians back what the cut took from them.
+
+Each Gaussian carries D learnt features that are blended like its colour; the network sees colour, cover and features of
+every pixel and adds what is missing. It is fully convolutional: any size of picture, and in tiles. H rows, W columns.
+
+Source: Yang et al. 2024, "Spectrally Pruned Gaussian Fields with Neural Compensation", section 3.3. What differs: the
+harmonics stay, and what the network makes is added to their picture (it begins at nothing), where the paper has
+features alone; the first level is half as wide, being three quarters of the work otherwise. Form "gain" is what the
+published code does: no features, and the picture times what the network makes (it begins at one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from h3d.renderers.gaussians import Rect, Rendered
+
+Size = Literal["tiny", "small", "medium", "large"]
+Form = Literal["features", "gain"]
+
+WIDTHS: dict[Size, tuple[int, ...]] = {
+    "tiny": (8, 32, 64, 128),
+    "small": (16, 64, 128, 256),
+    "medium": (32, 128, 256, 512),
+    "large": (64, 256, 512, 1024),
+}
+"""Channels of each level, each of half the resolution of the one before: 1.7, 6.7, 27 and 107 MiB of float32."""
+GRID = 8
+"""Pixels of a side that the deepest level sees as one."""
+HALO = 72
+"""Pixels around a tile on which its own depend: no convolution reaches farther."""
+TILE = 1024
+"""Pixels along the side of a tile; smaller pictures are one."""
+
+
+@dataclass(frozen=True)
+class CompensationPlan:
+    """Which network."""
+
+    size: Size = "small"
+    form: Form = "features"
+    features: int = 8
+    """Of each Gaussian, blended like its colour; none with form "gain"."""
+
+    def __post_init__(self) -> None:
+        if self.size not in WIDTHS:
+            raise ValueError(f"size {self.size!r}: must be one of {', '.join(WIDTHS)}")
+        if self.form not in ("features", "gain"):
+            raise ValueError(f"form {self.form!r}: must be features or gain")
+        if not 0 <= self.features <= 64:
+            raise ValueError(f"features {self.features}: must be 0 to 64")
+
+    @property
+    def blended(self) -> int:
+        """D: features that the rasteriser blends."""
+        return self.features if self.form == "features" else 0
+
+
+class CompensationNetwork(nn.Module):
+    """Four levels with skips; average pooling on the way down, bilinear on the way up."""
+
+    def __init__(self, plan: CompensationPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        widths = WIDTHS[plan.size]
+        inputs = 4 + plan.blended if plan.form == "features" else 3
+        self.down = nn.ModuleList(_block(i, o) for i, o in zip((inputs, *widths), widths, strict=False))
+        # Thinned before it is enlarged: a quarter of the pixels.
+        self.thin = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(_block(2 * width, width) for width in widths[:-1])
+        self.last = nn.Conv2d(widths[0], 3, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.last.bias, 1.0 if plan.form == "gain" else 0.0)
+
+    def forward(
+        self,
+        rgb: torch.Tensor,  # [B, 3, H, W], premultiplied by alpha
+        alpha: torch.Tensor,  # [B, 1, H, W]
+        features: torch.Tensor | None,  # [B, D, H, W]
+    ) -> torch.Tensor:  # [B, 3, H, W]
+        """The colours, compensated, premultiplied by the same alpha. H and W are multiples of `GRID`."""
+        if self.plan.form == "gain":
+            return rgb * self._made(rgb)
+        parts = [rgb, alpha] if features is None else [rgb, alpha, features]
+        # What is wholly clear stays so: there is nothing to compensate, and captures go over any background.
+        return rgb + alpha * self._made(torch.cat(parts, dim=1))
+
+    def _made(self, x: torch.Tensor) -> torch.Tensor:
+        kind = self.last.weight.dtype
+        x = x.to(kind).contiguous(memory_format=torch.channels_last)
+        skips: list[torch.Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else functional.avg_pool2d(x, 2))
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = functional.interpolate(self.thin[level](x), scale_factor=2, mode="bilinear", align_corners=False)
+            x = self.up[level](torch.cat([skips[level], x], dim=1))
+        return self.last(x).float()
+
+
+def padded(x: torch.Tensor) -> torch.Tensor:  # [B, C, H, W]
+    """With its last row and column repeated up to multiples of `GRID`."""
+    height, width = x.shape[-2:]
+    return functional.pad(x, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+
+
+@dataclass(frozen=True, eq=False)
+class Compensation:
+    """A network as it was learnt, ready for pictures. Its weights are not changed any more."""
+
+    network: CompensationNetwork  # float32, on the CPU
+
+    @property
+    def plan(self) -> CompensationPlan:
+        return self.network.plan
+
+    @property
+    def nbytes(self) -> int:
+        """Of the weights as float32."""
+        return sum(value.numel() * value.element_size() for value in self.network.parameters())
+
+    @torch.inference_mode()
+    def corrected(
+        self,
+        rgb: torch.Tensor,  # [H, W, 3] float32, premultiplied by alpha
+        alpha: torch.Tensor,  # [H, W]
+        features: torch.Tensor | None,  # [H, W, D]; needed where the plan blends some
+    ) -> torch.Tensor:  # [H, W, 3]
+        """The picture, compensated; where the processor multiplies bfloat16 the network runs in it."""
+        height, width = alpha.shape
+        parts = [rgb, alpha[..., None]] if features is None else [rgb, alpha[..., None], features]
+        x = padded(torch.cat(parts, dim=-1).permute(2, 0, 1)[None])
+        blended = None if features is None else x[:, 4:]
+        return self._quick(x[:, :3], x[:, 3:4], blended)[0, :, :height, :width].permute(1, 2, 0)
+
+    def picture(self, draw: Callable[[Rect], Rendered], rect: Rect, width: int, height: int) -> Rendered:
+        """A rectangle of a picture of a size, compensated, over nothing.
+
+        `draw` gives any rectangle with features, over nothing, from one camera.
+        """
+        x0, y0, x1, y1 = rect
+        rgb, alpha = torch.empty(1, y1 - y0, x1 - x0, 3), torch.empty(1, y1 - y0, x1 - x0)
+        depth, stats = torch.zeros_like(alpha), {}
+        for inner, outer in tiles(rect, width, height):
+            seen = draw(outer)
+            made = self.corrected(seen.rgb[0], seen.alpha[0], None if seen.features is None else seen.features[0])
+            left, top, right, bottom = max(inner[0], x0), max(inner[1], y0), min(inner[2], x1), min(inner[3], y1)
+            place = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+            part = (slice(top - outer[1], bottom - outer[1]), slice(left - outer[0], right - outer[0]))
+            rgb[0][place], alpha[0][place] = made[part], seen.alpha[0][part]
+            if seen.depth is not None:
+                depth[0][place] = seen.depth[0][part]
+            stats = {name: stats.get(name, 0.0) + value for name, value in (seen.stats or {}).items()}
+        return Rendered(rgb, alpha, depth, stats=stats)
+
+    @cached_property
+    def _quick(self) -> CompensationNetwork:
+        copy = CompensationNetwork(self.plan)
+        copy.load_state_dict(self.network.state_dict())
+        return copy.to(quick_dtype()).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
+
+
+def quick_dtype() -> torch.dtype:
+    """bfloat16 where the processor has instructions for it, which is twice as quick and more; else float32."""
+    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return torch.bfloat16 if any(ask is not None and ask() for ask in known) else torch.float32
+
+
+def tiles(rect: Rect, width: int, height: int) -> Iterator[tuple[Rect, Rect]]:
+    """The tiles of a picture that a rectangle touches, and each with its halo, as x0, y0, x1, y1.
+
+    They lie the same whatever the rectangle is, so that any part of a picture is that part of the whole.
+    """
+    x0, y0, x1, y1 = rect
+    for top in range(y0 - y0 % TILE, y1, TILE):
+        for left in range(x0 - x0 % TILE, x1, TILE):
+            right, bottom = min(left + TILE, width), min(top + TILE, height)
+            outer = (max(left - HALO, 0), max(top - HALO, 0), min(right + HALO, width), min(bottom + HALO, height))
+            yield (left, top, right, bottom), outer
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.ReLU(inplace=True),
+    )
