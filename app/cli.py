@@ -167,7 +167,9 @@ def convert(source: Annotated[Path, tyro.conf.Positional], target: Annotated[Pat
         return
     gaussians = formats.read(formats.find_scene(source) if source.is_dir() else source)
     formats.write(target, gaussians)
-    print(f"{target}: {len(gaussians):,} Gaussians, {target.stat().st_size / 2**20:.2f} MiB")
+    lost = gaussians.compensation is not None and not formats.keeps_compensation(target)
+    less = ", without their compensation network, which only a .ply keeps" if lost else ""
+    print(f"{target}: {len(gaussians):,} Gaussians, {formats.file_bytes(target) / 2**20:.2f} MiB{less}")
 
 
 def render(config: tyro.conf.OmitArgPrefixes[RenderConfig]) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from h3d.models import formats
+from h3d.models.compensation import Size
 from h3d.models.gaussians import Gaussians
 from h3d.models.training import Judgement, Progress
+from h3d.models.training.compensating import CompensationTraining
 from h3d.models.training.fine_tuning import fine_tuning
 from h3d.models.training.gaussians_task import GaussiansTask
 
@@ -22,6 +24,7 @@ class FineTuning:
     data: Path
     steps: int
     seed: int = 0
+    compensate: Size | None = None  # of the network that is learnt along afterwards, for as many steps
 
 
 def fine_tuned(
@@ -36,14 +39,23 @@ def fine_tuned(
         OSError: a file cannot be read or written.
         RuntimeError: the training went astray.
     """
-    task = fine_tuning(wish.data, pruned, seed=wish.seed, settings=_settings(scene))
-    before = [_judged(task, "whole", whole, progress), _judged(task, "pruned", pruned, progress)]
+    settings = _settings(scene)
+    task = fine_tuning(wish.data, pruned, seed=wish.seed, settings=settings)
+    lines = [_judged(task, "whole", whole, progress), _judged(task, "pruned", pruned, progress)]
     asset, steps = _learnt(task, wish.steps, progress)
     # Written first: who stops the judging loses its numbers alone.
     formats.write(output, replace(asset, remark=pruned.remark))
-    number = f"{steps:,}" if steps == wish.steps else f"{steps:,} of {wish.steps:,}"
-    begun = f"fine-tuned for {number} steps on {len(task.dataset.train)} photos of {task.name}"
-    return "\n".join([begun, *before, _judged(task, "fine-tuned", asset, progress)])
+    done = f"fine-tuned for {_of(steps, wish.steps)} steps"
+    lines.append(_judged(task, "fine-tuned", asset, progress))
+    if wish.compensate is not None and steps == wish.steps:
+        network = CompensationTraining(wish.compensate)
+        task = fine_tuning(wish.data, asset, seed=wish.seed, settings=settings, compensation=network)
+        asset, steps = _learnt(task, wish.steps, progress)
+        formats.write(output, replace(asset, remark=pruned.remark))
+        done += f", and with a {wish.compensate} network for {_of(steps, wish.steps)}"
+        lines.append(_judged(task, "fine-tuned on, raw", asset.uncompensated, progress))
+        lines.append(_judged(task, "compensated", asset, progress))
+    return "\n".join([f"{done} on {len(task.dataset.train)} photos of {task.name}", *lines])
 
 
 def _learnt(task: GaussiansTask, steps: int, progress: Progress) -> tuple[Gaussians, int]:
@@ -54,6 +66,10 @@ def _learnt(task: GaussiansTask, steps: int, progress: Progress) -> tuple[Gaussi
             if done == steps or stopped():
                 return step.snapshot(), done
     raise AssertionError("a trainer's steps have no end of their own")
+
+
+def _of(done: int, wanted: int) -> str:
+    return f"{done:,}" if done == wanted else f"{done:,} of {wanted:,}"
 
 
 def _judged(task: GaussiansTask, what: str, asset: Gaussians, progress: Progress) -> str:

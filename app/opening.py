@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import viser
 
+from h3d.models import formats
 from h3d.models.formats import FormatError
+from h3d.models.gaussians import Gaussians
 from h3d.models.training import Progress
 from h3d.models.training.tasks import Model
 
@@ -99,6 +101,7 @@ class Opener:
         """Write a layer as it stands in the scene and hand it to the browser."""
         if layer is not None:
             name = f"{_safe_name(layer.name)}{suffix}"
+            _tell_of_loss(layer, Path(name), session)
             self.deliver(name, lambda path: write_asset(path, placed_asset(layer)), session)
 
     def deliver(self, name: str, write: Callable[[Path], object], session: Session) -> None:
@@ -108,13 +111,15 @@ class Opener:
             with tempfile.TemporaryDirectory(prefix="h3d-download-") as folder:
                 path = Path(folder) / name
                 write(path)
-                session.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+                for file in sorted(Path(folder).iterdir()):  # A .ply may have one beside it.
+                    session.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
         self._report(work, f"Writing {name}", session)
 
     def save(self, layer: Layer | None, path: Path, session: Session) -> None:
         """Write a layer to a path that `folders` has resolved; what is there is replaced."""
         if layer is not None:
+            _tell_of_loss(layer, path, session)
             self._report(lambda _: self.workspace.save(layer.key, path), f"Saving {path.name}", session)
 
     def _report(
@@ -161,6 +166,12 @@ def _count(
         elapsed = time.perf_counter() - start
         left = "" if expected is None or expected <= elapsed else f", about {expected - elapsed:.0f} s left"
         notification.body = f"{elapsed:.0f} s so far{left}"
+
+
+def _tell_of_loss(layer: Layer, path: Path, session: Session) -> None:
+    asset = layer.asset
+    if isinstance(asset, Gaussians) and asset.compensation is not None and not formats.keeps_compensation(path):
+        session.notify(path.name, "The compensation network is left out; only a .ply keeps it.", "warning")
 
 
 def _safe_name(name: str) -> str:

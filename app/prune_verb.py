@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from h3d.models import formats, meshes
+from h3d.models.compensation import Size
 from h3d.models.field_files import is_field
 from h3d.models.formats import FormatError
 from h3d.models.gaussians import Gaussians
@@ -47,6 +48,9 @@ class PruneConfig:
     fine_tune: int | None = None
     """Train what stays for so many steps on the photos of --data, none added and none taken away; Ctrl-C writes what is
     there by then."""
+    compensate: Size | None = None
+    """After --fine-tune, learn on for as many steps with a network of this size, which corrects pictures of what is
+    left; it is written beside the .ply and read with it."""
     report: bool = False
     """Write tables instead: shares kept, band-stop ratios, all criteria, each compared with the whole; the output is a
     folder, and a report that was interrupted goes on."""
@@ -120,6 +124,10 @@ def _checked(config: PruneConfig) -> FineTuning | None:
             raise ValueError("--report compares what cuts leave before fine-tune; leave out --fine-tune")
         return None
     formats.check_output(config.output)
+    if config.compensate is not None and config.fine_tune is None:
+        raise ValueError(
+            f"--compensate {config.compensate}: the network learns from photos; add --fine-tune and --data"
+        )
     if config.fine_tune is None:
         if config.data is not None and (config.merge or config.criterion not in WITH_CAMERAS):
             named = f"leave it out, name {', '.join(WITH_CAMERAS)}, or add --fine-tune"
@@ -130,7 +138,9 @@ def _checked(config: PruneConfig) -> FineTuning | None:
         raise ValueError(f"--fine-tune {config.fine_tune}: steps; must be 1 or more")
     if config.data is None:
         raise ValueError(f"--fine-tune {config.fine_tune}: there are no photos to learn from; add --data")
-    return FineTuning(config.data, config.fine_tune, config.seed)
+    if config.compensate is not None and not formats.keeps_compensation(config.output):
+        raise ValueError(f"--compensate {config.compensate}: {config.output.name} cannot keep a network; write a .ply")
+    return FineTuning(config.data, config.fine_tune, config.seed, config.compensate)
 
 
 def _read(path: Path) -> Gaussians:

@@ -12,6 +12,7 @@ import tyro
 
 from h3d.models.density import ContinuousPruning
 from h3d.models.training import Judgement, Progress, Task
+from h3d.models.training.compensating import CompensationTraining
 from h3d.models.training.hash_grid import Background
 from h3d.models.training.tasks import Model, models_text, open_task
 
@@ -31,6 +32,7 @@ SETTINGS = (
     "strategy",
     "cap",
     "pruning",
+    "compensation",
 )
 """Flags that are fields of a task's config, where it has them."""
 
@@ -79,6 +81,8 @@ class TrainConfig:
     """Gaussians at most."""
     pruning: ContinuousPruning = ContinuousPruning()
     """Of Gaussians, while they are learnt."""
+    compensation: CompensationTraining = CompensationTraining()
+    """Of pictures of Gaussians."""
     evaluate_minutes: float | None = None
     """Evaluate each time this much training is done, beside the end."""
     autosave_seconds: float = AUTOSAVE_SECONDS

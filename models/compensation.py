@@ -1,7 +1,8 @@
 """SUNDAE's neural compensation: a U-Net that gives pictures of pruned Gaussians back what the cut took from them.
 
 Each Gaussian carries D learnt features that are blended like its colour; the network sees colour, cover and features of
-every pixel and adds what is missing. It is fully convolutional: any size of picture, and in tiles. H rows, W columns.
+every pixel and adds what is missing to colour and cover. It is fully convolutional: any size of picture, and in tiles.
+H rows, W columns; RGBA is premultiplied.
 
 Source: Yang et al. 2024, "Spectrally Pruned Gaussian Fields with Neural Compensation", section 3.3. What differs: the
 harmonics stay, and what the network makes is added to their picture (it begins at nothing), where the paper has
@@ -75,22 +76,22 @@ class CompensationNetwork(nn.Module):
         # Thinned before it is enlarged: a quarter of the pixels.
         self.thin = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.up = nn.ModuleList(_block(2 * width, width) for width in widths[:-1])
-        self.last = nn.Conv2d(widths[0], 3, 1)
+        self.last = nn.Conv2d(widths[0], 4 if plan.form == "features" else 3, 1)
         nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias, 1.0 if plan.form == "gain" else 0.0)
+        if self.last.bias is not None:
+            nn.init.constant_(self.last.bias, 1.0 if plan.form == "gain" else 0.0)
 
     def forward(
         self,
-        rgb: torch.Tensor,  # [B, 3, H, W], premultiplied by alpha
-        alpha: torch.Tensor,  # [B, 1, H, W]
-        features: torch.Tensor | None,  # [B, D, H, W]
-    ) -> torch.Tensor:  # [B, 3, H, W]
-        """The colours, compensated, premultiplied by the same alpha. H and W are multiples of `GRID`."""
+        seen: torch.Tensor,  # [B, 4 + D, H, W] RGBA and features
+    ) -> torch.Tensor:  # [B, 4, H, W]
+        """RGBA, compensated. H and W are multiples of `GRID`."""
+        rgb, alpha = seen[:, :3], seen[:, 3:4]
         if self.plan.form == "gain":
-            return rgb * self._made(rgb)
-        parts = [rgb, alpha] if features is None else [rgb, alpha, features]
-        # What is wholly clear stays so: there is nothing to compensate, and captures go over any background.
-        return rgb + alpha * self._made(torch.cat(parts, dim=1))
+            return torch.cat([rgb * self._made(rgb), alpha], dim=1)
+        # What lies away from everything stays clear: there is nothing to compensate.
+        found = seen[:, :4] + _near(alpha) * self._made(seen)
+        return torch.cat([found[:, :3], found[:, 3:].clamp(0.0, 1.0)], dim=1)
 
     def _made(self, x: torch.Tensor) -> torch.Tensor:
         kind = self.last.weight.dtype
@@ -105,10 +106,17 @@ class CompensationNetwork(nn.Module):
         return self.last(x).float()
 
 
-def padded(x: torch.Tensor) -> torch.Tensor:  # [B, C, H, W]
-    """With its last row and column repeated up to multiples of `GRID`."""
-    height, width = x.shape[-2:]
-    return functional.pad(x, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+def through(network: CompensationNetwork, seen: torch.Tensor) -> torch.Tensor:  # [H, W, 4 + D] -> [H, W, 4]
+    """RGBA that the network makes of a picture of any size: its last row and column are repeated up to the grid."""
+    height, width = seen.shape[:2]
+    x = functional.pad(seen.permute(2, 0, 1)[None], (0, -width % GRID, 0, -height % GRID), mode="replicate")
+    return network(x)[0, :, :height, :width].permute(1, 2, 0)
+
+
+def seen_by_network(rgb: torch.Tensor, rendered: Rendered) -> torch.Tensor:  # [1, H, W, 3] -> [H, W, 4 + D]
+    """The first picture as the network takes it: `rgb` is what the picture is over nothing."""
+    features = [] if rendered.features is None else [rendered.features[0]]
+    return torch.cat([rgb[0], rendered.alpha[0, ..., None], *features], dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,18 +135,9 @@ class Compensation:
         return sum(value.numel() * value.element_size() for value in self.network.parameters())
 
     @torch.inference_mode()
-    def corrected(
-        self,
-        rgb: torch.Tensor,  # [H, W, 3] float32, premultiplied by alpha
-        alpha: torch.Tensor,  # [H, W]
-        features: torch.Tensor | None,  # [H, W, D]; needed where the plan blends some
-    ) -> torch.Tensor:  # [H, W, 3]
-        """The picture, compensated; where the processor multiplies bfloat16 the network runs in it."""
-        height, width = alpha.shape
-        parts = [rgb, alpha[..., None]] if features is None else [rgb, alpha[..., None], features]
-        x = padded(torch.cat(parts, dim=-1).permute(2, 0, 1)[None])
-        blended = None if features is None else x[:, 4:]
-        return self._quick(x[:, :3], x[:, 3:4], blended)[0, :, :height, :width].permute(1, 2, 0)
+    def corrected(self, seen: torch.Tensor) -> torch.Tensor:  # [H, W, 4 + D] float32 -> [H, W, 4]
+        """RGBA of a picture, compensated; where the processor multiplies bfloat16 the network runs in it."""
+        return through(self._quick, seen)
 
     def picture(self, draw: Callable[[Rect], Rendered], rect: Rect, width: int, height: int) -> Rendered:
         """A rectangle of a picture of a size, compensated, over nothing.
@@ -146,19 +145,19 @@ class Compensation:
         `draw` gives any rectangle with features, over nothing, from one camera.
         """
         x0, y0, x1, y1 = rect
-        rgb, alpha = torch.empty(1, y1 - y0, x1 - x0, 3), torch.empty(1, y1 - y0, x1 - x0)
-        depth, stats = torch.zeros_like(alpha), {}
+        rgba, depth = torch.empty(y1 - y0, x1 - x0, 4), torch.zeros(1, y1 - y0, x1 - x0)
+        stats: dict[str, float] = {}
         for inner, outer in tiles(rect, width, height):
             seen = draw(outer)
-            made = self.corrected(seen.rgb[0], seen.alpha[0], None if seen.features is None else seen.features[0])
+            made = self.corrected(seen_by_network(seen.rgb, seen))
             left, top, right, bottom = max(inner[0], x0), max(inner[1], y0), min(inner[2], x1), min(inner[3], y1)
             place = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
             part = (slice(top - outer[1], bottom - outer[1]), slice(left - outer[0], right - outer[0]))
-            rgb[0][place], alpha[0][place] = made[part], seen.alpha[0][part]
+            rgba[place] = made[part]
             if seen.depth is not None:
                 depth[0][place] = seen.depth[0][part]
             stats = {name: stats.get(name, 0.0) + value for name, value in (seen.stats or {}).items()}
-        return Rendered(rgb, alpha, depth, stats=stats)
+        return Rendered(rgba[None, ..., :3], rgba[None, ..., 3], depth, stats=stats)
 
     @cached_property
     def _quick(self) -> CompensationNetwork:
@@ -184,6 +183,12 @@ def tiles(rect: Rect, width: int, height: int) -> Iterator[tuple[Rect, Rect]]:
             right, bottom = min(left + TILE, width), min(top + TILE, height)
             outer = (max(left - HALO, 0), max(top - HALO, 0), min(right + HALO, width), min(bottom + HALO, height))
             yield (left, top, right, bottom), outer
+
+
+def _near(alpha: torch.Tensor) -> torch.Tensor:  # [B, 1, H, W]
+    """How much of something is within two to three cells of the grid."""
+    coarse = functional.max_pool2d(functional.max_pool2d(alpha.detach(), GRID), 5, stride=1, padding=2)
+    return functional.interpolate(coarse, scale_factor=GRID, mode="bilinear", align_corners=False)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

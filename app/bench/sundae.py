@@ -13,15 +13,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
+import torch
 from scipy.spatial import KDTree
 
-from h3d.app.figures import compare
+from h3d.app.figures import compare, images
 from h3d.app.figures.compare import Comparison
 from h3d.app.figures.display import Display
 from h3d.app.figures.pictures import View
 from h3d.app.workspace.scene import Layer
+from h3d.models.compensation import Compensation, CompensationNetwork, CompensationPlan, Size
+from h3d.models.gaussians import Gaussians
 from h3d.models.neighbours import nearest
 from h3d.models.sundae import spectrum
 from h3d.renderers import num_threads
@@ -30,6 +34,7 @@ from . import scenes
 from .frames import overview
 from .metrics import (
     MEMORY_TOLERANCE,
+    RATIO_TOLERANCE,
     TIME_TOLERANCE,
     Effort,
     Metric,
@@ -115,6 +120,24 @@ def cached(effort: Effort) -> Iterator[Metric]:
             else:
                 os.environ["H3D_CACHE"] = before
     yield Metric("sundae/cached/1m_s", seconds, "s", "lower", TIME_TOLERANCE)
+
+
+def compensated(effort: Effort) -> Iterator[Metric]:
+    """A picture through the network against the picture alone; what it has learnt does not matter to the clock."""
+    rows = scenes.biker()
+    camera, chance = overview(rows, 640, 360), torch.Generator().manual_seed(0)
+
+    def seconds(asset: Gaussians) -> float:
+        view = View((Layer(1, "biker", asset),), Display())
+        return best_of_blocks(lambda: timed(lambda: images.render(view, camera, backend="cpu")), effort)
+
+    raw, sizes = seconds(rows), get_args(Size)[:2]
+    for size in sizes:
+        plan = CompensationPlan(size)
+        features = torch.randn(len(rows), plan.blended, generator=chance)
+        took = seconds(replace(rows, features=features, compensation=Compensation(CompensationNetwork(plan))))
+        yield milliseconds(f"sundae/compensated/{size}_640x360_ms", 1e3 * took)
+        yield Metric(f"sundae/compensated/{size}_over_raw", took / raw, "x", "lower", RATIO_TOLERANCE)
 
 
 def against_scipy(effort: Effort) -> Iterator[Metric]:

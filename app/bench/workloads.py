@@ -85,6 +85,7 @@ WORKLOADS = (
     Workload(("sundae/response", "sundae/mask"), sundae.responses),
     Workload(("sundae/cached",), sundae.cached),
     Workload(("sundae/drag",), sundae.drag),
+    Workload(("sundae/compensated",), sundae.compensated),
     Workload(("viewer/first_picture",), program.first_picture),
     Workload(("viewer/move_to_picture",), program.move_to_picture),
     Workload(("viewer/held_frames",), program.held_frames),

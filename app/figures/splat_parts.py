@@ -88,7 +88,7 @@ def compensated(
         if samples == 1:
             return seen
         depth = torch.zeros_like(seen.alpha) if seen.depth is None else seen.depth
-        small = shrunk(Shot(*(array[0].numpy() for array in (seen.rgb, seen.alpha, depth))), samples)
+        small = shrunk(Shot(seen.rgb[0].numpy(), seen.alpha[0].numpy(), depth[0].numpy()), samples)
         blended = None if seen.features is None else box_mean(seen.features[0].numpy(), samples)
         features = None if blended is None else torch.from_numpy(blended)[None]
         rgb, alpha, depth = (torch.from_numpy(array)[None] for array in (small.rgb, small.alpha, small.depth))

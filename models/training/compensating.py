@@ -14,7 +14,16 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
-from h3d.models.compensation import GRID, Compensation, CompensationNetwork, CompensationPlan, Form, padded, quick_dtype
+from h3d.models.compensation import (
+    GRID,
+    Compensation,
+    CompensationNetwork,
+    CompensationPlan,
+    Form,
+    quick_dtype,
+    seen_by_network,
+    through,
+)
 from h3d.models.gaussians import Gaussians
 from h3d.models.knobs import Turn
 from h3d.models.trained_gaussians import FEATURES, TrainedGaussians
@@ -31,24 +40,26 @@ CLIP = 1.0
 class CompensationTraining:
     """Whether and how a network is learnt that gives pictures back what a pruning took."""
 
-    size: Annotated[Literal["off", "tiny", "small", "medium", "large"], Turn(COMPENSATION)] = "off"
-    """Of the network; another size begins anew."""
-    form: Form = "features"
+    compensate: Annotated[Literal["off", "tiny", "small", "medium", "large"], Turn(COMPENSATION)] = "off"
+    """Size of the network; another begins anew."""
+    compensate_form: Form = "features"
     """What the network sees and does: learnt features of Gaussians, adding to the picture; or gain, as SUNDAE's code:
     the picture alone, multiplying it."""
-    features: int = 8
-    """Of each Gaussian, with form features."""
-    rate: Annotated[float, Turn(COMPENSATION, 1e-6, 1e-1, logarithmic=True)] = 1e-3
+    compensate_features: int = 8
+    """Features of each Gaussian, with form features."""
+    compensate_rate: Annotated[float, Turn(COMPENSATION, 1e-6, 1e-1, logarithmic=True)] = 1e-3
     """Learning rate of the network."""
-    features_rate: Annotated[float, Turn(COMPENSATION, 1e-6, 1.0, logarithmic=True)] = 1e-2
+    compensate_features_rate: Annotated[float, Turn(COMPENSATION, 1e-6, 1.0, logarithmic=True)] = 1e-2
     """Learning rate of the features."""
-    crop: Annotated[int, Turn(COMPENSATION, 32, 8192)] = 256
+    compensate_crop: Annotated[int, Turn(COMPENSATION, 32, 8192)] = 256
     """Pixels along each side of the part of a photo that a step looks at, while a network is learnt."""
 
     @property
     def plan(self) -> CompensationPlan | None:
         """Which network; None = none."""
-        return None if self.size == "off" else CompensationPlan(self.size, self.form, self.features)
+        if self.compensate == "off":
+            return None
+        return CompensationPlan(self.compensate, self.compensate_form, self.compensate_features)
 
 
 @dataclass(eq=False)
@@ -82,17 +93,14 @@ class LearntCompensation:
         rows.carry(FEATURES, None if gaussians.features is None else gaussians.features.to(rows.ids.device))
         return LearntCompensation.of(_copied(gaussians.compensation.network).to(rows.ids.device))
 
-    def corrected(self, pictures: Rendered, background: torch.Tensor) -> torch.Tensor:  # [3] -> [H, W, 3]
+    def corrected(self, pictures: Rendered, background: torch.Tensor) -> Rendered:  # [3]
         """The first picture, compensated, over the background that it was drawn over, in the graph of torch."""
         self.optimizer.zero_grad(set_to_none=True)
-        rgb, alpha = pictures.rgb[0], pictures.alpha[0][..., None]
-        behind = (1.0 - alpha) * background
-        parts = [rgb - behind, alpha] + ([] if pictures.features is None else [pictures.features[0]])
-        x = padded(torch.cat(parts, dim=-1).permute(2, 0, 1)[None])
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=quick_dtype() == torch.bfloat16):
-            made = self.network(x[:, :3], x[:, 3:4], x[:, 4:] if pictures.features is not None else None)
-        height, width = alpha.shape[:2]
-        return made[0, :, :height, :width].permute(1, 2, 0) + behind
+        seen = seen_by_network(pictures.rgb - (1.0 - pictures.alpha)[..., None] * background, pictures)
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=quick_dtype() == torch.bfloat16):
+            rgba = through(self.network, seen)[None]
+        alpha = rgba[..., 3]
+        return Rendered(rgba[..., :3] + (1.0 - alpha)[..., None] * background, alpha, None)
 
     @property
     def gradients(self) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 from h3d.models.density import ContinuousPruning, DefaultStrategy
 from h3d.models.gaussians import Gaussians
 
+from .compensating import CompensationTraining
 from .gaussians_state import Beginning
 from .gaussians_task import GaussiansTask
 
@@ -21,9 +22,16 @@ OF_PHOTOS = ("background", "downscale", "ssim_share")
 
 
 def fine_tuning(
-    data: Path, gaussians: Gaussians, *, seed: int = 0, settings: Mapping[str, Any] | None = None
+    data: Path,
+    gaussians: Gaussians,
+    *,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    compensation: CompensationTraining | None = None,
 ) -> GaussiansTask:
     """The task of learning these Gaussians on; of a run's `settings` those of its photos are taken.
+
+    With a `compensation` its network is learnt along; None = one that the Gaussians have is learnt on.
 
     Raises:
         DatasetError: there is no data set, or it is damaged.
@@ -39,6 +47,14 @@ def fine_tuning(
         strategy="default",
         default=DefaultStrategy(refine_stop=0),
         pruning=ContinuousPruning(),
+        compensation=_as_they_have(gaussians) if compensation is None else compensation,
     )
     late = max(config.decay_steps, config.sh_degree * config.sh_interval)
     return replace(task, config=config, beginning=Beginning(gaussians, late))
+
+
+def _as_they_have(gaussians: Gaussians) -> CompensationTraining:
+    if gaussians.compensation is None:
+        return CompensationTraining()
+    plan = gaussians.compensation.plan
+    return CompensationTraining(plan.size, plan.form, plan.features)

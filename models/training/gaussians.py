@@ -157,8 +157,8 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
         part, learnt = state.part(photo.size), state.compensation
         seen = self._seen(state, leaves, view.viewmat, photo, background, part)
-        rgb = seen.pictures.rgb[0] if learnt is None else learnt.corrected(seen.pictures, background)
-        rendered = view.exposed(rgb, seen.pictures.alpha[0], background)
+        pictures = seen.pictures if learnt is None else learnt.corrected(seen.pictures, background)
+        rendered = view.exposed(pictures.rgb[0], pictures.alpha[0], background)
         loss = self._loss(state.config, rendered, photo.part(part), background)
         loss = loss + _pull(state.config, leaves, state.rows.live)
         loss.backward()
@@ -204,7 +204,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         info = self._info(strategy, seen, self.photos[index], rates["means"])
         state.rows.step(gradients, rates, step=step, visible=info.visible)
         if state.compensation is not None:
-            state.compensation.step(config.compensation.rate)
+            state.compensation.step(config.compensation.compensate_rate)
         state.fit.step(index, view.gradients, step=step, decayed=min(step / config.decay_steps, 1.0))
         change = strategy.after_step(state.rows, step, info, state.generator)
         change = replace(change, thinned=config.pruning.after_step(state.rows, step))
@@ -266,7 +266,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         fallen = 0.01 ** min(step / config.decay_steps, 1.0)
         plan = config.compensation.plan
         blended = plan is not None and plan.blended > 0
-        return ({FEATURES: config.compensation.features_rate} if blended else {}) | {
+        return ({FEATURES: config.compensation.compensate_features_rate} if blended else {}) | {
             "means": config.means_rate * self.extent * fallen,
             "quats": config.quats_rate,
             "log_scales": config.scales_rate,

@@ -66,7 +66,11 @@ class GaussiansState:
 
     def part(self, size: tuple[int, int]) -> Rect | None:
         """What the next step looks at of a photo of that size; None = all of it."""
-        return None if self.compensation is None else part_of(size, self.config.compensation.crop, self.generator)
+        return (
+            None
+            if self.compensation is None
+            else part_of(size, self.config.compensation.compensate_crop, self.generator)
+        )
 
     @property
     def sh_degree(self) -> int:
