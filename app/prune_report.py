@@ -124,7 +124,7 @@ class Ranks:
 
     def _ranked(self, criterion: Criterion) -> Spectrum:
         if criterion in WITH_CAMERAS and self._seen is None:
-            self._seen = seen_from(self._views, self._gaussians)
+            self._seen = seen_from(self._views, self._gaussians, sensitivity=True)
         return ranking(self._gaussians, criterion, self._options, self._seen)
 
 

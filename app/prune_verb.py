@@ -39,7 +39,7 @@ class PruneConfig:
     """Of those that stay, the share with the highest responses; the rest has the lowest. Of criterion band_stop."""
     criterion: Criterion = "band_stop"
     """What decides. band_stop: the spectrum of their graph (SUNDAE); the others keep the highest of their scores;
-    hit_count, lightgaussian, mini_splatting and radsplat are scores of what cameras see."""
+    hit_count, lightgaussian, mini_splatting, radsplat and sensitivity are scores of what cameras see."""
     merge: bool = False
     """Merge neighbours that are alike, instead of leaving any out; no criterion is asked then."""
     data: Path | None = None
@@ -155,7 +155,7 @@ def _viewpoints(config: PruneConfig, gaussians: Gaussians) -> Viewpoints:
 
 
 def _seen(config: PruneConfig, views: Viewpoints, gaussians: Gaussians, progress: Progress | None) -> Contributions:
-    seen = seen_from(views, gaussians, progress=progress)
+    seen = seen_from(views, gaussians, sensitivity=config.criterion == "sensitivity", progress=progress)
     if not bool((seen.pixels > 0).any()):
         rule = f"{config.scene}: none of its Gaussians is seen by the {views.description}"
         raise ValueError(f"{rule}; give the data set that it was learnt from, or no --data")

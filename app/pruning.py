@@ -285,7 +285,8 @@ def _ranked(layer: Layer, basis: Basis) -> Ranked:
     seen = None
     if basis.criterion in WITH_CAMERAS:
         views = all_around(rows)
-        cameras, seen = views.description, seen_from(views, rows)
+        cameras = views.description
+        seen = seen_from(views, rows, sensitivity=basis.criterion == "sensitivity")
     # What is being optimised is another one each time: nothing to keep on the disk.
     spectrum = ranking(rows, basis.criterion, basis.options, seen, cached=layer.run is None)
     ids = rows.ids.numpy()

@@ -19,9 +19,8 @@ From what cameras see, alpha * T being what a row gives to a pixel:
                     (Fan et al. 2023; their code sums opacity * T, without the fall-off from the centre)
     mini_splatting  sum of alpha * T; 0 where the row is no pixel's greatest (Fang and Wang 2024)
     radsplat        largest alpha * T (Niemeyer et al. 2024)
-
-Not here: Speedy-Splat's sensitivity, the sum over pixels of squared gradients, which no backward pass of ours keeps
-apart by pixel.
+    sensitivity     sum over pixels of the squared slope of the colours by the row's value there (Speedy-Splat, Hanson
+                    et al. 2025)
 """
 
 from __future__ import annotations
@@ -51,9 +50,10 @@ Criterion = Literal[
     "lightgaussian",
     "mini_splatting",
     "radsplat",
+    "sensitivity",
 ]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
-WITH_CAMERAS: tuple[Criterion, ...] = ("hit_count", "lightgaussian", "mini_splatting", "radsplat")
+WITH_CAMERAS: tuple[Criterion, ...] = ("hit_count", "lightgaussian", "mini_splatting", "radsplat", "sensitivity")
 """Those that need what cameras see of each row."""
 VOLUME_POWER, VOLUME_PLACE = 0.1, 0.9
 
@@ -107,7 +107,7 @@ def scores(
 
 def _seen_scores(
     gaussians: Gaussians,
-    criterion: Literal["hit_count", "lightgaussian", "mini_splatting", "radsplat"],
+    criterion: Literal["hit_count", "lightgaussian", "mini_splatting", "radsplat", "sensitivity"],
     seen: Contributions,
 ) -> torch.Tensor:  # [N]
     if criterion == "hit_count":
@@ -118,6 +118,10 @@ def _seen_scores(
         return torch.where(seen.top_pixels > 0, seen.total, 0.0)
     if criterion == "radsplat":
         return seen.greatest
+    if criterion == "sensitivity":
+        if seen.sensitivity is None:
+            raise ValueError("criterion sensitivity: what cameras see was worked out without it; see seen_from")
+        return seen.sensitivity
     assert_never(criterion)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from h3d.renderers import Contributions, RasterOptions, SplatScene, contributions
+from h3d.renderers import Contributions, RasterOptions, SplatScene, contributions, sensitivities
 from h3d.renderers.cameras import look_at
 from h3d.renderers.cancel import CancelFlag
 
@@ -96,18 +96,21 @@ def seen_from(
     viewpoints: Viewpoints,
     gaussians: Gaussians,
     *,
+    sensitivity: bool = False,
     progress: Callable[[float], None] | None = None,
     cancel: CancelFlag | None = None,
 ) -> Contributions:
-    """What each row gives to the pictures of all views. Raises: Cancelled."""
+    """What each row gives to the pictures of all views, on request with how much they hang on it. Raises: Cancelled."""
     gaussians = gaussians.to("cpu")
-    opacities = gaussians.opacities
-    scene = SplatScene(gaussians.means, gaussians.quats, gaussians.scales, opacities, gaussians.sh[:, :1].contiguous())
+    scene = SplatScene(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
     options = RasterOptions(antialiased=gaussians.antialiased)
-    found = Contributions.none(len(gaussians))
+    found = Contributions.none(len(gaussians), sensitivity=sensitivity)
     for done, view in enumerate(viewpoints.views):
         if progress is not None:
             progress(done / len(viewpoints.views))
-        viewmat, K = np.linalg.inv(view.camera_to_world)[None], view.K[None]
-        found = found.plus(contributions([scene], viewmat, K, view.width, view.height, options=options, cancel=cancel))
+        camera = (np.linalg.inv(view.camera_to_world)[None], view.K[None], view.width, view.height)
+        given = contributions([scene], *camera, options=options, cancel=cancel)
+        if sensitivity:
+            given = replace(given, sensitivity=sensitivities(scene, *camera, options=options, cancel=cancel))
+        found = found.plus(given)
     return found

@@ -26,7 +26,7 @@ The bottom floor: it imports nothing of `h3d.models` or `h3d.app`.
 
 from .backends import num_threads, set_num_threads
 from .cancel import CancelFlag, Cancelled
-from .contributions import Contributions, contributions
+from .contributions import Contributions, contributions, sensitivities
 from .differentiable_gaussians import TrainingPictures, rasterize_for_training
 from .gaussians import RasterOptions, Rendered, SplatScene, rasterize_gaussians, rasterize_scenes
 
@@ -39,6 +39,7 @@ __all__ = [
     "SplatScene",
     "TrainingPictures",
     "contributions",
+    "sensitivities",
     "num_threads",
     "rasterize_for_training",
     "rasterize_gaussians",

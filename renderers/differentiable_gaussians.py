@@ -33,6 +33,9 @@ class TrainingPictures:
     `backward()` has run, which fills it in place. Thresholds of 3DGS and gsplat count half pictures instead of pixels:
     times half the larger side they compare with this."""
     abs_gradient_norms: torch.Tensor  # [C, N] the same of the sums of absolute values over pixels
+    slope_squares: torch.Tensor | None = None  # [C, N]
+    """Sums over the pixels of the squared slope of the loss by the Gaussian's alpha there; filled in likewise. Where
+    asked for, by the CPU twin alone."""
 
 
 def rasterize_for_training(

@@ -11,7 +11,8 @@ from h3d.models.sundae import Signal, Variant
 from .handles import on_person, show
 
 CRITERION_HINT = (
-    "band_stop needs no camera; hit_count, lightgaussian, mini_splatting and radsplat look from cameras all around."
+    "band_stop needs no camera; hit_count, lightgaussian, mini_splatting, radsplat and sensitivity look from cameras "
+    "all around."
 )
 GRAPH_HINT = "Of band_stop. local: neighbours, each on its own scale; paper and official: SUNDAE's radius graphs."
 SIGNALS_HINT = "What is compared with its neighbours; of several, each counts as much as the others."

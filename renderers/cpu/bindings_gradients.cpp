@@ -18,7 +18,7 @@ struct PictureArrays {
 
 // Where the gradients go; null = not wanted.
 struct GradientArrays {
-    Out<float> means, quats, scales, opacities, sh, features, norms, abs_norms;
+    Out<float> means, quats, scales, opacities, sh, features, norms, abs_norms, squares;
     Out<double> camera;
 };
 
@@ -34,7 +34,7 @@ bool backward(const Tape& tape, const Scene& scene, const Settings& settings, co
                            data_or_null(gradients.scales),    data_or_null(gradients.opacities),
                            data_or_null(gradients.sh),        data_or_null(gradients.features),
                            data_or_null(gradients.norms),     data_or_null(gradients.abs_norms),
-                           data_or_null(gradients.camera)};
+                           data_or_null(gradients.squares),   data_or_null(gradients.camera)};
     const Cancel cancel(reinterpret_cast<const int32_t*>(cancel_address));
     const nb::gil_scoped_release release;
     return Engine::instance().run(cancel, [&](Pool& pool) {
@@ -72,7 +72,7 @@ void bind_gradients(nb::module_& m) {
     bind_array(gradients, "scales", &G::scales), bind_array(gradients, "opacities", &G::opacities);
     bind_array(gradients, "sh", &G::sh), bind_array(gradients, "features", &G::features);
     bind_array(gradients, "norms", &G::norms), bind_array(gradients, "abs_norms", &G::abs_norms);
-    bind_array(gradients, "camera", &G::camera);
+    bind_array(gradients, "squares", &G::squares), bind_array(gradients, "camera", &G::camera);
     m.def("rasterize_backward", &backward, "tape"_a, "scene"_a, "settings"_a, "picture"_a, "gradients"_a,
           "cancel_address"_a);
     m.def("splat_radii", &radii, "tape"_a, "settings"_a, "out"_a);

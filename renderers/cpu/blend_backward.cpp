@@ -124,12 +124,13 @@ bool walk_block(const Walk& walk, const Batch& batch, int block, TileGradients& 
         const float* row = kFeatures ? features_of(walk.frame, row_of(entry)) : nullptr;
         if (kFeatures) worth = worth + feature_worth(walk, row, block, tile);
         rest = fnma(weight, worth, rest);
-        const Lanes g = keep(hit & (full <= Lanes(kMaxAlpha)), alpha * (transmittance * worth - rest / (1.0f - alpha)));
+        const Lanes slope = keep(hit & (full <= Lanes(kMaxAlpha)), transmittance * worth - rest / (1.0f - alpha));
+        const Lanes g = alpha * slope;
         transmittance = after;
         const Lanes gu = g * u, gv = g * v, zero(0.0f);
         const Lanes terms[kLanes] = {g, gu, gv, gu * u, gu * v, gv * v, weight * d_r, weight * d_g, weight * d_b,
                                      abs(gu), abs(fma(Lanes(s.b), gu, s.c * gv)), weight * d_depth,
-                                     zero, zero, zero, zero};
+                                     slope * slope, zero, zero, zero};
         float* sums = batch_sums + i * walk.stride;
         (Lanes::load(sums) + sums_of(terms)).store(sums);
         if (kFeatures) add_feature_sums(walk, weight, block, tile, sums);

@@ -37,10 +37,12 @@ def rasterize_for_training(
     *,
     options: RasterOptions,
     cancel: CancelFlag | None = None,
+    slopes: bool = False,
 ) -> TrainingPictures:
-    """See the door; `options.rect` is set."""
+    """See the door; `options.rect` is set. With `slopes`, `slope_squares` are filled in too."""
     size = (len(viewmats), len(rows["means"]))
     radii, norms, abs_norms = (torch.zeros(size) for _ in range(3))
+    squares = torch.zeros(size) if slopes else None
     seen: list[tuple[torch.Tensor | None, ...]] = []
     for camera, viewmat in enumerate(viewmats):
         view = View(
@@ -52,12 +54,13 @@ def rasterize_for_training(
             radii=radii[camera],
             norms=norms[camera],
             abs_norms=abs_norms[camera],
+            squares=None if squares is None else squares[camera],
         )
         outputs: Any = _Rasterize.apply(view, viewmat, *(rows.get(name) for name in ROWS))
         seen.append(outputs)
     rgb, alpha, depth, features = (_joined(pictures) for pictures in zip(*seen, strict=True))
     assert rgb is not None and alpha is not None
-    return TrainingPictures(Rendered(rgb, alpha, depth, features), radii, norms, abs_norms)
+    return TrainingPictures(Rendered(rgb, alpha, depth, features), radii, norms, abs_norms, squares)
 
 
 def _joined(pictures: tuple[torch.Tensor | None, ...]) -> torch.Tensor | None:  # C of [h, w, ...] -> [C, h, w, ...]
@@ -80,6 +83,7 @@ class View:
     radii: torch.Tensor  # [N]
     norms: torch.Tensor  # [N]
     abs_norms: torch.Tensor  # [N]
+    squares: torch.Tensor | None  # [N]
 
     def settings(self, scene: SplatScene) -> Any:
         settings = kernel_settings(kernels(), [scene], self.width, self.height, self.options)
@@ -117,6 +121,7 @@ class _Rasterize(torch.autograd.Function):
             if wanted and array is not None
         }
         arrays = gradients | {"norms": view.norms, "abs_norms": view.abs_norms}
+        arrays |= {} if view.squares is None else {"squares": view.squares}
         if ctx.needs_input_grad[1]:
             arrays["camera"] = torch.empty(15, dtype=torch.float64)
         out, picture = kernels().GradientArrays(), kernels().PictureArrays()

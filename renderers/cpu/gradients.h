@@ -32,11 +32,12 @@ struct RowGradients {
     float* features = nullptr;   // [N, D]
     float* norms = nullptr;      // [N] length of the gradient of the mean on the picture, per pixel of movement
     float* abs_norms = nullptr;  // [N] the same of the sums of its absolute values over the pixels
+    float* squares = nullptr;    // [N] sums over the pixels of (dL/dalpha)^2
     double* camera = nullptr;    // [15]: to_camera [3, 4], then eye [3]
 };
 
 // Sums over the pixels of an entry or row, with g = dL/dalpha alpha and u, v of Splat; features follow in groups of 16.
-enum Sum { kG, kGu, kGv, kGuu, kGuv, kGvv, kRed, kGreen, kBlue, kAbsX, kAbsY, kDepth };
+enum Sum { kG, kGu, kGv, kGuu, kGuv, kGvv, kRed, kGreen, kBlue, kAbsX, kAbsY, kDepth, kSquares };
 
 // Floats of an entry's sums.
 inline int64_t sums_stride(int channels) { return 16 * (1 + (channels + 15) / 16); }

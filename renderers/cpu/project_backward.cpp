@@ -221,10 +221,11 @@ void write_opacities(const View& view, const Back& back, float* out) {
     put(back, keep(stored <= Lanes(1.0f), back.sums[kG] / stored), out, 1, 0);
 }
 
-// Lengths on the picture: of the gradient of the mean, and of its parts without their signs.
+// Lengths on the picture: of the gradient of the mean, and of its parts without their signs; and squares by alpha.
 void write_norms(const Back& back, const RowGradients& out) {
     constexpr float kInvH = 1.0f / kHalfLog2E;
     if (out.norms != nullptr) put(back, sqrt(fma(back.d_x, back.d_x, back.d_y * back.d_y)), out.norms, 1, 0);
+    if (out.squares != nullptr) put(back, back.sums[kSquares], out.squares, 1, 0);
     if (out.abs_norms == nullptr) return;
     const Lanes x = kInvH * (back.a * back.sums[kAbsX]), y = kInvH * back.sums[kAbsY];
     put(back, sqrt(fma(x, x, y * y)), out.abs_norms, 1, 0);
@@ -247,7 +248,7 @@ void clear(const View& view, const RowGradients& out, int64_t row, int count) {
     };
     zero(out.means, 3), zero(out.quats, 4), zero(out.scales, 3), zero(out.opacities, 1);
     zero(out.sh, 3 * static_cast<int64_t>(view.rows.bases)), zero(out.features, view.set.channels);
-    zero(out.norms, 1), zero(out.abs_norms, 1);
+    zero(out.norms, 1), zero(out.abs_norms, 1), zero(out.squares, 1);
 }
 
 void project_block(const View& view, const RasterState& state, const RowGradients& out, int64_t stride, Back& back,

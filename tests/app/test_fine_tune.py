@@ -66,6 +66,18 @@ def test_the_rows_that_stay_are_as_many_and_show_the_photos_again(run: Path, dat
     assert any(line.startswith("step 150 of 150, loss ") for line in told)
 
 
+def test_a_network_is_learnt_along_and_lies_beside_the_file(run: Path, data: Path, tmp_path: Path):
+    config = PruneConfig(run, tmp_path / "out.ply", keep=0.1, data=data, fine_tune=150, compensate="tiny")
+    said = prune_command(config)
+    assert "; fine-tuned for 150 steps, and with a tiny network for 150 on 24 photos of balls\nwhole: " in said
+    psnr = judged(said)
+    assert psnr["compensated"] > psnr["fine-tuned"], said
+    out = formats.read(tmp_path / "out.ply")
+    assert out.compensation is not None and out.compensation.plan.size == "tiny"
+    found = fine_tuning(data, out, settings={"background": "black"}).judge(out).metrics["psnr"]
+    assert found == pytest.approx(psnr["compensated"], abs=0.006), "what was judged is what was written"
+
+
 def test_the_settings_of_the_photos_are_those_of_the_run(run: Path, data: Path, tmp_path: Path, monkeypatch):
     backgrounds: list[str] = []
 

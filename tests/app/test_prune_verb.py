@@ -115,6 +115,7 @@ def test_a_scene_may_be_written_over_itself(scene: Path):
             "--data: criterion opacity looks through no camera; leave it out, name hit_count, .*, or add --fine-tune",
         ),
         ({"fine_tune": 50}, "--fine-tune 50: there are no photos to learn from; add --data"),
+        ({"compensate": "tiny"}, "--compensate tiny: the network learns from photos; add --fine-tune and --data"),
         ({"fine_tune": 0, "data": Path("fox")}, "--fine-tune 0: steps; must be 1 or more"),
         ({"output": Path("out")}, "out: name: no format is written with the suffix of an empty name"),
         ({"output": Path("/no/such/folder/a.ply")}, "the folder /no/such/folder does not exist; create it first"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def made_up(count: int, seed: int = 0) -> Contributions:
     rng = np.random.default_rng(seed)
     total, greatest = rng.uniform(0.0, 50.0, count), rng.uniform(0.0, 1.0, count)
     pixels, tops = rng.integers(1, 500, count), rng.integers(0, 100, count) * rng.integers(0, 2, count)
-    return Contributions(*(torch.from_numpy(a) for a in (total, greatest, pixels, tops)))
+    slopes = rng.uniform(0.0, 9.0, count)
+    return Contributions(*(torch.from_numpy(a) for a in (total, greatest, pixels, tops, slopes)))
 
 
 def test_scores_of_what_cameras_see_are_their_formulas():
@@ -113,6 +115,7 @@ def test_scores_of_what_cameras_see_are_their_formulas():
     for i in range(120):
         assert scores(rows, "hit_count", seen=seen)[i] == seen.pixels[i]
         assert scores(rows, "radsplat", seen=seen)[i] == seen.greatest[i]
+        assert seen.sensitivity is not None and scores(rows, "sensitivity", seen=seen)[i] == seen.sensitivity[i]
         assert scores(rows, "mini_splatting", seen=seen)[i] == (seen.total[i] if seen.top_pixels[i] > 0 else 0.0)
         expected = float(seen.total[i]) * (volumes[i] / v90) ** 0.1
         assert float(scores(rows, "lightgaussian", seen=seen)[i]) == pytest.approx(expected, rel=1e-6)
@@ -123,7 +126,7 @@ def test_what_lies_inside_of_a_solid_goes_first(criterion: Criterion):
     """An opaque ball with as many Gaussians again in its middle, where no camera sees them."""
     shell = ball((0.9, 0.1, 0.1), count=1500)
     rows = shell.concat(ball((0.1, 0.9, 0.1), radius=0.3, count=1500))
-    seen = seen_from(all_around(rows, count=12, side=96), rows)
+    seen = seen_from(all_around(rows, count=12, side=96), rows, sensitivity=criterion == "sensitivity")
     mask = keep_mask(rows, criterion, keep=0.4, seen=seen)
     assert int(mask[:1500].sum()) > 0.95 * 1200
 
@@ -140,3 +143,8 @@ def test_criteria_of_cameras_say_what_they_need(seen: Contributions | None, give
     rule = f"criterion radsplat: needs what cameras see of all 120 rows, {given} was given; see h3d.models.viewpoints"
     with pytest.raises(ValueError, match=rule):
         scores(gaussians(), "radsplat", seen=seen)
+
+
+def test_sensitivity_says_where_it_was_not_worked_out():
+    with pytest.raises(ValueError, match="criterion sensitivity: what cameras see was worked out without it"):
+        scores(gaussians(), "sensitivity", seen=replace(made_up(120), sensitivity=None))
