@@ -99,7 +99,7 @@ def test_every_knob_is_turned_by_hand_logged_and_done_again(browser, tmp_path: P
         page.get_by_role("button", name="Record it there").click()
         wait_until(page, (run / "events.jsonl").exists, "the run is not recorded")
         press_folder(page, "Keep the run")
-        for group in ("learning rates", "picture", "photos", "density"):
+        for group in ("learning rates", "picture", "photos", "compensation", "density"):
             press_folder(page, group.capitalize())
             turned = in_group(offered, group)
             turned.pop("strategy", None)  # Last: it brings other knobs.
