@@ -128,9 +128,11 @@ def write(path: Path | str, value: Gaussians) -> None:
     writer = _writer(path)
     if len(value) == 0:
         raise FormatError(path, "value", "there are 0 Gaussians to write", "keep at least one")
-    writer(path, value)
-    if keeps_compensation(path):
-        beside.write(path, value)
+    if not keeps_compensation(path):
+        writer(path, value)
+        return
+    with beside.written_with(path, value):
+        writer(path, value)
 
 
 def keeps_compensation(path: Path) -> bool:

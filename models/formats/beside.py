@@ -1,12 +1,16 @@
 """The compensation of a .ply's Gaussians, in a file beside it: the network, and the features of the rows.
 
 It is read with the .ply and belongs to those rows alone, which it knows by their places; a .ply that was written again
-by a program that knows nothing of it is read without.
+by a program that knows nothing of it is read without. Of two files not both can be replaced at once: what belongs to
+the rows to come waits under a name of its own until they are there, and whoever reads takes the one that fits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,10 +21,11 @@ from h3d.models.gaussians import Gaussians
 
 from .atomic import replacing
 from .errors import DAMAGED, FormatError
-from .tensors import read_safetensors, write_safetensors
+from .tensors import read_header, read_safetensors, write_safetensors
 
 KIND = "h3d compensation 1"
 ENDING = ".compensation.safetensors"
+NEXT = ".next"
 OTHER_ROWS = "without the compensation beside it, which belongs to other rows"
 
 
@@ -29,12 +34,27 @@ def file_of(path: Path) -> Path:
     return path.with_name(path.name + ENDING)
 
 
-def write(path: Path, value: Gaussians) -> None:
-    """Writes what belongs beside `path`, or removes what is there, where the Gaussians have no compensation."""
+@contextmanager
+def written_with(path: Path, value: Gaussians) -> Iterator[None]:
+    """Writes what belongs beside `path`; its rows are to be written within.
+
+    What is there is removed where the Gaussians have no compensation. Whenever the program is killed, `path` is read
+    with what belonged or belongs to its rows.
+    """
     file = file_of(path)
-    if value.compensation is None:
-        file.unlink(missing_ok=True)
-        return
+    coming = file.with_name(file.name + NEXT)
+    if value.compensation is not None:
+        _write(coming, value)
+    yield
+    if value.compensation is not None:
+        os.replace(coming, file)
+    else:
+        for left in (file, coming):
+            left.unlink(missing_ok=True)
+
+
+def _write(file: Path, value: Gaussians) -> None:
+    assert value.compensation is not None
     header = {"format": KIND, "plan": asdict(value.compensation.plan), "rows": _rows(value)}
     tensors = {f"network.{name}": array for name, array in value.compensation.network.state_dict().items()}
     if value.features is not None:
@@ -49,11 +69,18 @@ def with_compensation(path: Path, value: Gaussians) -> Gaussians:
     Raises: FormatError where it is damaged.
     """
     file = file_of(path)
-    if not file.is_file():
+    there = [x for x in (file, file.with_name(file.name + NEXT)) if x.is_file()]
+    if len(there) == 0:
         return value
-    header, tensors = read_safetensors(file, KIND)
-    if header.get("rows") != _rows(value):
+    rows = _rows(value)
+    fitting = [x for x in there if read_header(x, KIND).get("rows") == rows]
+    if len(fitting) == 0:
         return replace(value, remark=f"{value.remark}; {OTHER_ROWS}" if value.remark else OTHER_ROWS)
+    return _with(fitting[0], value)
+
+
+def _with(file: Path, value: Gaussians) -> Gaussians:
+    header, tensors = read_safetensors(file, KIND)
     try:
         network = CompensationNetwork(CompensationPlan(**header["plan"]))
         weights = {name.removeprefix("network."): array for name, array in tensors.items() if name != "features"}
