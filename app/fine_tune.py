@@ -39,7 +39,7 @@ def fine_tuned(
         OSError: a file cannot be read or written.
         RuntimeError: the training went astray.
     """
-    settings = _settings(scene)
+    settings = settings_of(scene)
     task = fine_tuning(wish.data, pruned, seed=wish.seed, settings=settings)
     lines = [_judged(task, "whole", whole, progress), _judged(task, "pruned", pruned, progress)]
     asset, steps = _learnt(task, wish.steps, progress)
@@ -77,7 +77,7 @@ def _judged(task: GaussiansTask, what: str, asset: Gaussians, progress: Progress
     return f"{what}: {len(asset):,} Gaussians, {found.sentence}"
 
 
-def _settings(scene: Path) -> dict[str, object]:
+def settings_of(scene: Path) -> dict[str, object]:
     """Of the run of Gaussians that a folder is; none of any other scene."""
     if not RunFolder(scene).config.is_file():
         return {}

@@ -21,8 +21,8 @@ from h3d.models.sundae import Signal, SpectrumOptions, Variant, cut_counts
 from h3d.models.viewpoints import Viewpoints, all_around, of_dataset, seen_from
 from h3d.renderers import Contributions
 
-from .fine_tune import FineTuning, fine_tuned
-from .prune_report import report
+from .fine_tune import FineTuning, fine_tuned, settings_of
+from .prune_report import Photos, report
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,11 @@ class PruneConfig:
     """After --fine-tune, learn on for as many steps with a network of this size, which corrects pictures of what is
     left; it is written beside the .ply and read with it."""
     report: bool = False
-    """Write tables instead: shares kept, band-stop ratios, all criteria, each compared with the whole; the output is a
-    folder, and a report that was interrupted goes on."""
+    """Write tables instead: shares kept, band-stop ratios, all criteria, each compared with the whole, and with
+    --fine-tune after it too, without and with networks; the output is a folder, and a report that was interrupted goes
+    on."""
+    minutes: float | None = None
+    """A report ends with the cut that it is at after so many; none = it goes through all of them."""
     graph: Variant = "local"
     """Of band_stop. local: k neighbours; paper and official: the radius graphs of SUNDAE's paper and code."""
     neighbours: int = 10
@@ -85,7 +88,9 @@ def prune_command(
     options, wish = config.options, _checked(config)
     gaussians = _read(config.scene)
     if config.report:
-        return report(gaussians, _viewpoints(config, gaussians), config.output, options, progress)
+        photos = None if wish is None else Photos(wish, settings_of(config.scene), config.criterion)
+        views = _viewpoints(config, gaussians)
+        return report(gaussians, views, config.output, options, photos, minutes=config.minutes, progress=progress)
     before = formats.file_bytes(config.scene)  # Asked now: the file may be the one that is written over.
     if sum(cut_counts(len(gaussians), config.keep, config.band_stop)) == 0:
         raise ValueError(f"--keep {config.keep}: of {len(gaussians):,} Gaussians none would stay; keep a larger share")
@@ -120,16 +125,18 @@ def _checked(config: PruneConfig) -> FineTuning | None:
     if config.report:
         if config.output.exists() and not config.output.is_dir():
             raise ValueError(f"--report: {config.output} is a file; a report is a folder")
-        if config.fine_tune is not None:
-            raise ValueError("--report compares what cuts leave before fine-tune; leave out --fine-tune")
-        return None
-    formats.check_output(config.output)
+        if config.compensate is not None:
+            raise ValueError("--report compares all networks where it fine-tunes; leave out --compensate")
+    else:
+        formats.check_output(config.output)
+    if config.minutes is not None and not (config.report and config.minutes > 0.0):
+        raise ValueError(f"--minutes {config.minutes}: ends a --report, and must be above 0")
     if config.compensate is not None and config.fine_tune is None:
         raise ValueError(
             f"--compensate {config.compensate}: the network learns from photos; add --fine-tune and --data"
         )
     if config.fine_tune is None:
-        if config.data is not None and (config.merge or config.criterion not in WITH_CAMERAS):
+        if config.data is not None and not config.report and (config.merge or config.criterion not in WITH_CAMERAS):
             named = f"leave it out, name {', '.join(WITH_CAMERAS)}, or add --fine-tune"
             what = "--merge" if config.merge else f"criterion {config.criterion}"
             raise ValueError(f"--data: {what} looks through no camera; {named}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from balls import ball
+from posed_ball import write_posed_ball
 
-from h3d.app import prune_report
-from h3d.app.prune_report import Case, cases, read_rows
+from h3d.app.prune_report import Case, cases, measuring, read_rows, tuned_cases
 from h3d.app.prune_verb import PruneConfig, prune_command
+from h3d.app.train_verb import TrainConfig, train
 from h3d.models import formats
 from h3d.models.pruning import CRITERIA
 
@@ -18,7 +20,7 @@ from h3d.models.pruning import CRITERIA
 @pytest.fixture(scope="module", autouse=True)
 def few_views() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prune_report, "VIEWS", 2)
+        patch.setattr(measuring, "VIEWS", 2)
         yield
 
 
@@ -59,7 +61,7 @@ def test_they_are_written_for_people_and_papers(folder: Path):
 def test_a_report_goes_on_where_it_was(folder: Path, tmp_path: Path):
     lines = (folder / "report.csv").read_text().splitlines()
     # The first row is marked, the third is missing: the one stays, the other is measured.
-    marked = lines[1].rsplit(",", 1)[0] + ",12345.0"
+    marked = ",".join((*lines[1].split(",")[:-3], "12345.0", "0.0", "0.0"))
     (tmp_path / "report.csv").write_text("\n".join([lines[0], marked, lines[2], *lines[4:]]) + "\n")
     prune_command(PruneConfig(folder.parent / "red.ply", tmp_path, report=True))
     rows, before = (read_rows(path / "report.csv") for path in (tmp_path, folder))
@@ -73,8 +75,33 @@ def test_wrong_wishes_get_a_sentence(folder: Path, tmp_path: Path):
     scene = folder.parent / "red.ply"
     with pytest.raises(ValueError, match="red.ply is a file; a report is a folder"):
         prune_command(PruneConfig(scene, scene, report=True))
-    with pytest.raises(ValueError, match="leave out --fine-tune"):
-        prune_command(PruneConfig(scene, tmp_path, report=True, fine_tune=5, data=tmp_path))
+    with pytest.raises(ValueError, match="compares all networks where it fine-tunes; leave out --compensate"):
+        prune_command(PruneConfig(scene, tmp_path, report=True, fine_tune=5, data=tmp_path, compensate="tiny"))
+    with pytest.raises(ValueError, match="--minutes 5: ends a --report, and must be above 0"):
+        prune_command(PruneConfig(scene, tmp_path / "out.ply", minutes=5))
     (tmp_path / "report.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="it is no report of h3d prune; remove it or name another folder"):
         prune_command(PruneConfig(scene, tmp_path, report=True))
+
+
+def test_with_photos_every_cut_is_fine_tuned_and_networks_are_compared(tmp_path: Path):
+    data, run = write_posed_ball(tmp_path / "balls", size=40), tmp_path / "run"
+    train(TrainConfig(data, run, model="gaussians", steps=200, cap=400, background="black"))
+    config = PruneConfig(run, tmp_path / "report", criterion="random", report=True, data=data, fine_tune=20)
+    said = prune_command(replace(config, minutes=1e-9))
+    wanted = list(cases()) + list(tuned_cases(20, "random"))
+    assert said.startswith(f"0 of {len(wanted)} cuts compared"), "the budget of time is kept"
+    said = prune_command(config)
+    assert said.startswith(f"{len(wanted)} cuts compared") and "photos of balls (the whole: PSNR" in said
+    rows = read_rows(tmp_path / "report" / "report.csv")
+    assert list(rows) == wanted
+    for case, found in rows.items():
+        assert (found.seconds > 0.0) == (case.steps > 0) and (found.peak_mib > 100.0) == (case.steps > 0)
+    tuned = {case.keep: found for case, found in rows.items() if case.table == "tuned_keep"}
+    assert tuned[1.0].psnr > tuned[0.01].psnr
+    networks = {(case.keep, case.network): found for case, found in rows.items() if case.table == "networks"}
+    assert {network for _, network in networks} == {"off", "tiny", "small", "medium"}
+    sizes = [networks[0.3, network].ply_bytes for network in ("off", "tiny", "small", "medium")]
+    assert sizes == sorted(sizes) and sizes[1] > sizes[0] + 1.5e6, "the network counts"
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert text.count("\n## ") == 7 and "| random | 30 % |" in text and "| tiny |" in text
