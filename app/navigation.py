@@ -52,7 +52,7 @@ class Navigation:
         pose = np.eye(4)
         pose[:3, :3] = quat_to_rotation(handle.wxyz)
         pose[:3, 3] = handle.position
-        return Camera(pose, float(handle.fov), *self._session.full_size())
+        return Camera(pose, float(handle.fov), *self._session.drawing.full_size())
 
     def goto(self, camera: Camera, *, distance: float | None = None, seconds: float = 0.35) -> None:
         """Fly to a pose; `distance` says how far ahead of it the orbit's pivot lies (None: as far as now)."""
@@ -153,7 +153,7 @@ class Navigation:
         layers = tuple(replace(x, visible=True) for x in layers) if layers else self._session.workspace.layers
         if framing.scene_bounds(layers) is None:
             return None
-        width, height = self._session.full_size()
+        width, height = self._session.drawing.full_size()
         camera = framing.frame_camera(
             layers, direction=direction.tolist(), up=self.up.tolist(), fov_y_radians=fov, width=width, height=height
         )
@@ -181,11 +181,11 @@ class Navigation:
     def pivot_at(self, x: float, y: float) -> bool:
         """Fly the orbit's pivot to what is seen at (x, y) in [0, 1] of the canvas; False where nothing is."""
         side, x, width = self._side_at(x, y)
-        camera = self.camera().resized(width, self._session.full_size()[1])
+        camera = self.camera().resized(width, self._session.drawing.full_size()[1])
         column, row = min(int(x * width), width - 1), min(int(y * camera.height), camera.height - 1)
         rect = (column, row, column + 1, row + 1)
         backend = self._session.settings.backend
-        picture = images.render(self._session.view(side), camera, rect=rect, depth=True, backend=backend)
+        picture = images.render(self._session.drawing.view(side), camera, rect=rect, depth=True, backend=backend)
         if picture.depth is None or picture.alpha is None or picture.alpha[0, 0] < SOLID_ALPHA:
             return False
         ray = np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
@@ -201,7 +201,7 @@ class Navigation:
     ) -> tuple[str, tuple[float, float], tuple[float, float], Camera]:
         """A rectangle of the canvas, in [0, 1], as one of the view under its middle, cut to it: that view's letter, the
         corners in its picture, and its camera."""
-        width, height = self._session.full_size()
+        width, height = self._session.drawing.full_size()
         middle = 0.5 * (low[0] + high[0])
         side, x, part = self._side_at(middle, 0.5 * (low[1] + high[1]))
         left, right = (min(max(x + (end - middle) * width / part, 0.0), 1.0) for end in (low[0], high[0]))
@@ -209,7 +209,7 @@ class Navigation:
 
     def _side_at(self, x: float, y: float) -> tuple[str, float, int]:
         """Which view lies under a point of the canvas, the point's x in that view, and the view's width in pixels."""
-        settings, width = self._session.compare, self._session.full_size()[0]
+        settings, width = self._session.compare, self._session.drawing.full_size()[0]
         if settings.mode == "flip":
             return settings.show, x, width
         if settings.mode == "wipe":

@@ -73,7 +73,7 @@ class Source(Protocol):
         """The picture of this moment. Raises `Cancelled` when the flag was set."""
         ...
 
-    def cost_key(self) -> object:
+    def cost_key(self, *, still: bool) -> object:
         """Pictures with equal keys cost alike (same layers, same mode)."""
         ...
 
@@ -241,7 +241,7 @@ class RenderLoop:
     def _draw(self, still: bool, requested_at: float) -> bool:
         """Draws and sends; whether the picture gets better when it is drawn again."""
         width, height = self._source.full_size()
-        key = self._source.cost_key()
+        key = self._source.cost_key(still=still)
         if (model := self._costs.get(key)) is None:
             model = self._costs[key] = CostModel(self._source.first_scale())
         budget = self._source.budget_ms(still=still)

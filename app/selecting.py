@@ -98,7 +98,7 @@ class Selecting:
             return
         x0, y0 = int(low[0] * camera.width), int(low[1] * camera.height)
         x1, y1 = max(round(high[0] * camera.width), x0 + 1), max(round(high[1] * camera.height), y0 + 1)
-        seen = picking.seen_rows(session.view(side), layer.key, camera, (x0, y0, x1, y1))
+        seen = picking.seen_rows(session.drawing.view(side), layer.key, camera, (x0, y0, x1, y1))
         if len(seen) != len(asset):  # It is hidden, or has gone on since.
             raise ValueError(f"{layer.name}: it was not in this picture; show it, and draw the rectangle again")
         self._join(layer, asset, Rows.of(asset.ids[seen & shape.mask(asset)]), self.join)

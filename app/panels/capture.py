@@ -81,7 +81,7 @@ class CapturePanel:
         if self.size.value == "own":
             width, height = int(self.width.value), int(self.height.value)
         else:
-            width, height = SIZES[self.size.value] or self.session.full_size()
+            width, height = SIZES[self.size.value] or self.session.drawing.full_size()
         settings = CaptureSettings(
             width=width,
             height=height,
@@ -97,7 +97,7 @@ class CapturePanel:
         """Show the command line that renders what this tab shows, ready to be copied."""
         settings, width, height = self.settings()
         output = Path(self.name.value or "capture.png")
-        view, camera = self.session.subject(), self.session.camera(width, height)
+        view, camera = self.session.drawing.subject(), self.session.camera(width, height)
         command = capture.command_line(view, camera, settings, str(output))
         gui = self.session.client.gui
         with gui.add_modal("The command that renders this view") as modal:
@@ -113,7 +113,7 @@ class CapturePanel:
     def _start(self, path: Path, deliver: Callable[[Path], object], cleanup: Callable[[], object]) -> None:
         """Capture in a thread of its own, one at a time."""
         settings, width, height = self.settings()
-        subject, camera = self.session.subject(), self.session.camera(width, height)
+        subject, camera = self.session.drawing.subject(), self.session.camera(width, height)
         backend = self.session.settings.backend
 
         def work(report: Report, cancel: CancelFlag) -> str:

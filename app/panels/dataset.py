@@ -81,7 +81,7 @@ class DatasetPanel:
         """Look from where the photo was taken."""
         posed = self._posed()
         if posed is not None:
-            width, height = self.session.full_size()
+            width, height = self.session.drawing.full_size()
             self.session.navigation.goto(self._placed(photo_camera(posed, width / height)))
 
     def compare(self) -> None:

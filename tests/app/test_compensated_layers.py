@@ -69,7 +69,7 @@ def test_raw_and_compensated_are_wiped_and_named(program: Program):
     program.tab.set_gui("With its own settings", True)
     program.tab.set_gui("B is compensated", False)
     until(lambda: (own := program.session.compare.own_b) is not None and not own.compensated, "B is as A")
-    assert [program.session._side_name(None, side) for side in ("a", "b")] == ["compensated", "raw"]
+    assert [program.session.drawing._side_name(None, side) for side in ("a", "b")] == ["compensated", "raw"]
     until(lambda: "PSNR" in program.said() and "SSIM" in program.said(), "the two were not measured")
     program.session.set_compare(mode="difference")
     program.picture(lambda pixels: pixels[40:80, 60:100].max() > 30)

@@ -372,7 +372,7 @@ def test_a_running_layer_is_baked_where_it_stands_with_its_cameras(splatted: Pro
 def drawn(program: Program) -> np.ndarray:
     """What the tab would be shown now, before it is packed."""
     (session,) = program.viewer.sessions.values()
-    picture = session.draw(160, 120, still=True, cancel=CancelFlag()).pixels
+    picture = session.drawing.draw(160, 120, still=True, cancel=CancelFlag()).pixels
     assert isinstance(picture, Rendered)
     return picture.pixels.astype(int)
 

@@ -55,7 +55,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def stay(program: Program, side: str) -> torch.Tensor | None:
-    (layer,) = program.session.view(side).layers
+    (layer,) = program.session.drawing.view(side).layers
     return layer.shown_rows
 
 

@@ -37,7 +37,7 @@ class Recorder:
     def full_size(self):
         return 640, 360
 
-    def cost_key(self):
+    def cost_key(self, *, still):
         return "key"
 
     def first_scale(self):
