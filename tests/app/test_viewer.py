@@ -394,13 +394,12 @@ def test_b_with_its_own_mode_keeps_the_background_of_the_tab_and_swaps(connect, 
     tab.set_gui("B mode", "alpha")
     tab.trigger_command("Compare: next mode")
     tab.set_gui("Background", (255, 255, 255))
-    until(
-        lambda: session_of(viewer).drawing.view("b").display.background == (1.0, 1.0, 1.0), "B keeps an old background"
-    )
-    assert session_of(viewer).drawing.view("b").display.mode == "alpha"
+    shown = session_of(viewer).drawing
+    until(lambda: shown.view("b").display.background == (1.0, 1.0, 1.0), "B keeps an old background")
+    assert shown.view("b").display.mode == "alpha"
     tab.click("Swap A and B")
     until(lambda: session_of(viewer).drawing.view("a").display.mode == "alpha", "A did not get B's mode")
-    assert session_of(viewer).drawing.view("b").display.mode == "rgb"
+    assert shown.view("b").display.mode == "rgb"
 
 
 def test_an_impossible_capture_is_a_sentence_and_the_next_one_works(connect, viewer: Viewer):
