@@ -307,8 +307,9 @@ def test_gaussians_are_deleted_while_they_train_and_undo_brings_them_back(splatt
     splatted.until(lambda: len(rows_of(splatted)) < 0.8 * before, "nothing has gone")
     # Held: the others would grow to where those were before a slow machine has drawn a picture.
     tab.trigger_command("Training: hold or go on")
+    splatted.until(lambda: splatted.status.state == "paused", "the run was not held")
     splatted.picture(lambda pixels: contrast(pixels[:, :70]) < 0.5 * contrast(pixels[:, 90:]), "it does not look so")
-    tab.trigger_command("Training: hold or go on")
+    tab.click("Optimise/Go on")
     count, at = len(rows_of(splatted)), splatted.status.step
     splatted.until(lambda: splatted.status.step > at + 20, "the run did not go on")
     assert len(rows_of(splatted)) == count
