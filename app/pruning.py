@@ -22,10 +22,12 @@ from h3d.models.pruning import WITH_CAMERAS, Criterion, PruningOptions, ranking
 from h3d.models.selection import Rows, Selection
 from h3d.models.sundae import Signal, Spectrum, SpectrumOptions, Variant, cut_counts
 from h3d.models.sundae.histogram import Histogram, histogram_of
+from h3d.models.training.edits import Delete
 from h3d.models.viewpoints import all_around, seen_from
 from h3d.renderers import CancelFlag
 
 from .newest import Newest
+from .workspace.beside import go_on_beside
 from .workspace.events import AssetReplaced, LayersChanged, PruningChanged, RunChanged, WorkspaceEvent
 from .workspace.scene import Layer
 from .workspace.workspace import LockedError
@@ -142,25 +144,45 @@ class Pruning:
             LockedError: the layer is locked.
         """
         session, layer = self._session, self._shown_layer()
-        rows = self.stays(layer)
-        if rows is None:
-            raise ValueError(f"{layer.name}: its rows are being ranked; wait a moment")
         if layer.locked:
             raise LockedError(f"{layer.name} is locked; unlock it first to prune it")
-        gone = ~rows if layer.shown_rows is None else layer.shown_rows & ~rows
-        count = int(gone.sum())
-        if count == 0 or not bool(rows.any()):
-            word = "all" if count == 0 else "none"
-            raise ValueError(f"{layer.name}: {word} of its Gaussians would stay; choose a share between")
-        assert isinstance(layer.asset, Gaussians)
+        rows, gone = self._cut_of(layer)
         cause, run = f"prune {layer.name} to {self.cut.keep:.1%}", session.optimisation.edits.run_of(layer)
         if run is None:
             session.workspace.change(layer.key, cause, hidden_rows=~rows)
+            count = int(gone.sum())
         else:
-            selection = Selection().then("add", Rows.of(layer.asset.ids[gone]))
-            count = session.optimisation.edits.delete(run, cause, selection)
+            count = session.optimisation.edits.delete(run, cause, _selection(layer, gone))
         self.end()
         return count
+
+    def apply_beside(self) -> tuple[int, int]:
+        """Let a copy of the layer's run go on without the rows that do not stay; returns the keys of both runs.
+
+        Raises:
+            ValueError: no cut is shown, the layer is none of a run, or as `apply`.
+        """
+        layer = self._shown_layer()
+        optimisation = self._session.optimisation
+        run = optimisation.edits.run_of(layer)
+        if run is None:
+            raise ValueError(f"{layer.name}: nothing learns it; Apply cuts it, and Undo brings it back")
+        gone, name = self._cut_of(layer)[1], f"{layer.name}, pruned to {self.cut.keep:.1%}"
+        beside = go_on_beside(optimisation, run, name, Delete(_selection(layer, gone)))
+        self.key = None
+        self._tell()
+        return run, beside
+
+    def _cut_of(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:  # [N] bool twice
+        """The rows that stay, and those that go. Raises: ValueError, they are not ranked yet, or none or all stay."""
+        rows = self.stays(layer)
+        if rows is None:
+            raise ValueError(f"{layer.name}: its rows are being ranked; wait a moment")
+        gone = ~rows if layer.shown_rows is None else layer.shown_rows & ~rows
+        if not bool(gone.any()) or not bool(rows.any()):
+            word = "none" if bool(gone.any()) else "all"
+            raise ValueError(f"{layer.name}: {word} of its Gaussians would stay; choose a share between")
+        return rows, gone
 
     def to_merge(self) -> Layer:
         """The selected layer, as it is now. Raises: ValueError where it has no rows, or a run learns them."""
@@ -271,6 +293,11 @@ class Pruning:
         if self._sized is None or self._sized[0] != layer.key or self._sized[1] is not layer.hidden_rows:
             self.sizes, self._sized = file_sizes(_shown(layer)), (layer.key, layer.hidden_rows)
             self._session.events.publish(PruningChanged())
+
+
+def _selection(layer: Layer, rows: torch.Tensor) -> Selection:  # [N] bool
+    assert isinstance(layer.asset, Gaussians)
+    return Selection().then("add", Rows.of(layer.asset.ids[rows]))
 
 
 def _shown(layer: Layer) -> Gaussians:

@@ -6,8 +6,9 @@ import viser
 
 from h3d.app.session import Session
 from h3d.app.workspace.beside import begin_beside
-from h3d.app.workspace.events import LayersChanged, RunChanged, SessionEvent, WorkspaceEvent
+from h3d.app.workspace.events import SessionEvent, WorkspaceEvent
 
+from .both_runs import BothRuns
 from .config_fields import ConfigFields
 from .handles import note, on_press
 
@@ -23,7 +24,7 @@ class AgainPart:
         self.run: int | None = None  # asked for
         self.offered: int | None = None  # what the handles are of
         self.fields: ConfigFields | None = None
-        self.awaited: tuple[int, int] | None = None  # runs to wipe as soon as both have layers
+        self.both = BothRuns(session)
 
     def build(self) -> None:
         """Make the handles in the current container."""
@@ -46,9 +47,7 @@ class AgainPart:
             ValueError: a value that the setting cannot have.
         """
         if self.offered is not None and self.fields is not None:
-            first = self.offered
-            self.awaited = (first, begin_beside(self.optimisation, first, self.fields.changes()))
-            self._wipe()
+            self.both.wipe(self.offered, begin_beside(self.optimisation, self.offered, self.fields.changes()))
 
     def _offer(self, run: int | None) -> None:
         self.offered = run
@@ -65,15 +64,4 @@ class AgainPart:
             self.fields = ConfigFields(self.session, config)
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
-        if isinstance(event, RunChanged | LayersChanged):
-            self._wipe()
-
-    def _wipe(self) -> None:
-        """Compare the two that are awaited, when there is something to see of both."""
-        if self.awaited is None:
-            return
-        layers = {layer.run: layer.key for layer in self.session.workspace.layers}
-        a, b = (layers.get(run) for run in self.awaited)
-        if a is not None and b is not None:
-            self.awaited = None
-            self.session.set_compare(mode="wipe", layer_a=a, layer_b=b, own_b=None, photo=None)
+        self.both.on_event(event)

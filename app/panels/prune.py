@@ -24,6 +24,7 @@ from h3d.app.workspace.events import (
 from h3d.models.formats.predicted_size import FileSize
 from h3d.models.sundae import cut_counts
 
+from .both_runs import BothRuns
 from .handles import note, on_choice, on_person, on_press, show, table
 from .layers import LayersPanel
 from .long_work import LongWork
@@ -41,6 +42,10 @@ MERGE_HINT = (
     "Neighbours that are alike become one until as many are left as Keep says: slower than leaving out, and nearer to "
     "the whole. Made as a layer of its own and compared with this one."
 )
+COPY_HINT = (
+    "Of a layer that is being learnt: a second run goes on from where it is, without what does not stay, and the two "
+    "are wiped; Compare tells what the cut costs once both have learnt on."
+)
 FORMATS = ("PDF", "PNG", "SVG", "CSV")
 BEFORE = "Before fine-tune: what is left out is missed until the others have learnt to make up for it."
 
@@ -52,6 +57,7 @@ class PrunePanel:
         self.session, self.layers, self.pruning, self.opener = session, layers, session.pruning, opener
         self.basis = RankedByPart(session)
         self.work = LongWork(session, "merge", "merged")
+        self.both = BothRuns(session)
         self.measured = ""
 
     def build(self) -> None:
@@ -68,6 +74,7 @@ class PrunePanel:
         self.plot = gui.add_html("")
         self.facts = gui.add_html(note(START))
         on_choice(session, gui.add_button_group("Cut", ("Apply", "Undo", "Redo")), self._act)
+        on_press(session, gui.add_button("Prune a copy of the run", hint=COPY_HINT), self.apply_beside)
         on_press(session, gui.add_button("Merge instead", hint=MERGE_HINT), self.merge)
         self.work.build()
         with gui.add_folder("Ranked by", expand_by_default=False):
@@ -80,6 +87,7 @@ class PrunePanel:
         self._show()
 
     def on_event(self, event: SessionEvent | WorkspaceEvent) -> None:
+        self.both.on_event(event)
         match event:
             case Measured(text) if self.pruning.key is not None:
                 self.measured = text
@@ -99,6 +107,10 @@ class PrunePanel:
     def apply(self) -> None:
         """Delete what does not stay."""
         self.session.notify(f"{self.pruning.apply():,} Gaussians deleted", "Undo brings them back.")
+
+    def apply_beside(self) -> None:
+        """A pruned copy of the run beside it. Raises: as `Pruning.apply_beside`."""
+        self.both.wipe(*self.pruning.apply_beside())
 
     def merge(self) -> None:
         """Merge to as many as the cut keeps, as a layer beside the selected one. Raises: as `Pruning.merge`."""

@@ -14,7 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,12 +73,14 @@ class Optimisation:
         running: bool = True,
         recorder: RunRecorder | None = None,
         data: Path | None = None,
+        steps: Iterator[Step[Any]] | None = None,
     ) -> int:
         """Start a run; its layer appears with its first step. Returns its key. `data` is what its task was made of.
 
-        `name` tells it apart from other runs of the task.
+        `name` tells it apart from other runs of the task; `steps` are taken where they are not the task's own.
         """
-        run = Run(next(self._keys), task, name or task.name, home, resume)
+        made = steps if steps is not None else task.train(resume=resume)
+        run = Run(next(self._keys), task, name or task.name, home, made)
         run.recorder, run.data = recorder, data
         run.state = "running" if running else "paused"
         run.single = 0 if running else 1  # One step, so that there is something to look at.

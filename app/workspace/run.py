@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,9 +39,9 @@ class RunRecorder(Protocol):
 class Run:
     """One task under way. Only the optimisation thread touches it, but for `state` and `single`."""
 
-    def __init__(self, key: int, task: Task[Any], name: str, home: Home | None, resume: Path | None) -> None:
+    def __init__(self, key: int, task: Task[Any], name: str, home: Home | None, steps: Iterator[Step[Any]]) -> None:
         self.key, self.task, self.name, self.home = key, task, name, home
-        self.steps = task.train(resume=resume)
+        self.steps = steps
         self.state: RunState = "paused"
         self.single = 0  # steps to make although it is paused
         self.layer: int | None = None

@@ -320,6 +320,29 @@ def test_gaussians_are_deleted_while_they_train_and_undo_brings_them_back(splatt
     splatted.until(lambda: len(rows_of(splatted)) == count, "redo did not delete them again")
 
 
+def test_a_pruned_copy_of_the_run_goes_on_beside_it_under_the_wipe(splatted: Program):
+    splatted.until(lambda: splatted.status.step > 60, "it did not train")
+    session = splatted.session
+    splatted.tab.click("Prune/Show the cut")
+    splatted.tab.set_gui("Prune/Keep", 0.4)
+    splatted.until(lambda: session.pruning.ranked is not None and session.pruning.cut.keep == 0.4, "not ranked")
+    splatted.tab.click("Prune/Prune a copy of the run")
+    splatted.until(lambda: len(splatted.optimisation.statuses()) == 2, "there is no second run")
+    whole, pruned = (status.key for status in splatted.optimisation.statuses())
+
+    def of(run: int):
+        return next(status for status in splatted.optimisation.statuses() if status.key == run)
+
+    splatted.until(lambda: session.compare.mode == "wipe" and session.compare.layer_b == of(pruned).layer, "no wipe")
+    assert session.compare.layer_a == of(whole).layer != of(pruned).layer and session.pruning.key is None
+    begun = of(pruned).step
+    assert begun > 60, "it goes on from where the first was"
+    assert of(pruned).name == "ball, pruned to 40.0%"
+    splatted.until(lambda: of(pruned).step > begun + 20 and of(whole).step > begun + 20, "they do not both go on")
+    assert of(pruned).count < 0.6 * of(whole).count
+    assert of(pruned).clock[0][0] > 60 and of(pruned).problem == ""
+
+
 def test_a_cut_follows_what_is_being_learnt_is_applied_to_it_and_undone(splatted: Program):
     tab = splatted.tab
     splatted.until(lambda: splatted.status.step > 60 and splatted.replaced > 3, "no pictures of the training came")

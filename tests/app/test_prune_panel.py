@@ -195,3 +195,10 @@ def test_a_layer_that_is_removed_takes_its_cut_along(program: Program):
     until(lambda: program.pruning.key is None, "the cut is still shown")
     program.workspace.undo()
     assert stay(program, "a") is None
+
+
+def test_a_copy_of_a_run_is_pruned_only_where_there_is_a_run(program: Program):
+    program.show()
+    program.tab.click("Prune/Prune a copy of the run")
+    program.told("nothing learns it; Apply cuts it, and Undo brings it back")
+    assert program.pruning.key is not None, "the cut is still shown"
