@@ -22,10 +22,10 @@ class Program(Served):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        rows, plan = ball((0.9, 0.1, 0.1)), CompensationPlan("tiny")
-        features = torch.randn(len(rows), plan.blended, generator=torch.Generator().manual_seed(0))
+        self.rows, plan = ball((0.9, 0.1, 0.1)), CompensationPlan("tiny")
+        features = torch.randn(len(self.rows), plan.blended, generator=torch.Generator().manual_seed(0))
         network = Compensation(random_network(plan))
-        formats.write(folder / "scene.ply", replace(rows, features=features, compensation=network))
+        formats.write(folder / "scene.ply", replace(self.rows, features=features, compensation=network))
         self.layer = self.workspace.open(folder / "scene.ply")
         self.serve()
 
@@ -77,13 +77,13 @@ def test_raw_and_compensated_are_wiped_and_named(program: Program):
 
 def test_it_is_saved_with_its_rows_and_the_loss_of_it_is_told(program: Program):
     key = program.layer.key
-    program.workspace.change(key, "hide rows", hidden_rows=program.layer.asset.means[:, 0] > 0.0)
+    program.workspace.change(key, "hide rows", hidden_rows=program.rows.means[:, 0] > 0.0)
     program.tab.set_gui("Save as", "half.ply")
     program.tab.click("Save on the server")
     until((program.folder / "half.ply").exists, "it was not saved")
     until(lambda: formats.read(program.folder / "half.ply").compensation is not None, "its network was not saved")
     half = formats.read(program.folder / "half.ply")
-    assert half.features is not None and len(half.features) == len(half) < len(program.layer.asset)
+    assert half.features is not None and len(half.features) == len(half) < len(program.rows)
     program.tab.set_gui("Save as", "half.spz")
     program.tab.click("Save on the server")
     told = "The compensation network is left out; only a .ply keeps it."

@@ -129,7 +129,8 @@ def test_sensitivities_are_squared_slopes_of_every_pixel(bases: int):
             rect = RasterOptions(rect=(x, y, x + 1, y + 1), depth=False, backend="cpu")
             camera = (torch.from_numpy(view.viewmat)[None], torch.from_numpy(view.K)[None], 9, 7)
             arrays = (scene.means, scene.quats, scene.scales, opacities, scene.sh)
-            seen = rasterize_for_training(*(a.float() for a in arrays), *camera, options=rect)
+            means, quats, scales, alphas, sh = (array.float() for array in arrays)
+            seen = rasterize_for_training(means, quats, scales, alphas, sh, *camera, options=rect)
             (slope,) = torch.autograd.grad(seen.pictures.rgb.sum(), opacities)
             value = _value_at(scene, view, x + 0.5, y + 0.5)
             there = value > 0.0
