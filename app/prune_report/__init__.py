@@ -19,7 +19,7 @@ from h3d.models.meshing import Progress
 from h3d.models.pruning import PruningOptions
 from h3d.models.viewpoints import Viewpoints
 
-from .cases import Case, Rows, cases, read_rows, tuned_cases, write_rows
+from .cases import Case, Rows, cuts, read_rows, tuned_cuts, write_rows
 from .measuring import Beside, Ranks, Tuning
 from .tables import latex, markdown, plot
 
@@ -55,11 +55,11 @@ def report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, began = folder / "report.csv", time.monotonic()
-    rows, wanted = read_rows(path), list(cases())
+    rows, wanted = read_rows(path), list(cuts())
     beside, ranks = Beside(gaussians, views), Ranks(gaussians, views, options)
     tuning = None if photos is None else Tuning(gaussians, photos.wish, photos.settings, beside)
     if photos is not None:
-        wanted += tuned_cases(photos.wish.steps, photos.by)
+        wanted += tuned_cuts(photos.wish.steps, photos.by)
     for done, case in enumerate(wanted):
         if minutes is not None and time.monotonic() - began > 60.0 * minutes:
             break
@@ -85,4 +85,4 @@ def _write(folder: Path, rows: Rows, compared: str) -> None:
     plot(folder / "report.pdf", rows)
 
 
-__all__ = ["Case", "Photos", "cases", "read_rows", "report", "tuned_cases"]
+__all__ = ["Case", "Photos", "cuts", "read_rows", "report", "tuned_cuts"]

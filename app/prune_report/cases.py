@@ -54,12 +54,12 @@ Rows = dict[Case, Found]
 Value = TypeVar("Value", Case, Found)
 
 
-def cases() -> Iterator[Case]:
+def cuts() -> Iterator[Case]:
     """All cuts in the order of the tables, before fine-tune."""
     yield from _cuts(("keep", "gamma", "criteria"), 0)
 
 
-def tuned_cases(steps: int, by: str, sizes: tuple[Size, ...] = get_args(Size)[:3]) -> Iterator[Case]:
+def tuned_cuts(steps: int, by: str, sizes: tuple[Size, ...] = get_args(Size)[:3]) -> Iterator[Case]:
     """The same after so many steps of fine-tuning, and the networks after as many again, of cuts `by` a criterion."""
     yield from _cuts(("tuned_keep", "tuned_gamma", "tuned_criteria"), steps)
     for keep in SIDE_BY_SIDE:

@@ -10,7 +10,7 @@ import pytest
 from balls import ball
 from posed_ball import write_posed_ball
 
-from h3d.app.prune_report import Case, cases, measuring, read_rows, tuned_cases
+from h3d.app.prune_report import Case, cuts, measuring, read_rows, tuned_cuts
 from h3d.app.prune_verb import PruneConfig, prune_command
 from h3d.app.train_verb import TrainConfig, train
 from h3d.models import formats
@@ -31,14 +31,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     formats.write(made / "red.ply", ball((0.9, 0.1, 0.1)))
     told: list[float] = []
     said = prune_command(PruneConfig(made / "red.ply", made / "report", report=True), progress=told.append)
-    assert said.startswith(f"{len(list(cases()))} cuts compared with the whole from 2 of 32 synthetic cameras")
+    assert said.startswith(f"{len(list(cuts()))} cuts compared with the whole from 2 of 32 synthetic cameras")
     assert said.endswith("before fine-tune") and told == sorted(told) and told[-1] == 1.0
     return made / "report"
 
 
 def test_the_tables_have_every_cut_and_their_numbers_make_sense(folder: Path):
     rows = read_rows(folder / "report.csv")
-    assert list(rows) == list(cases())
+    assert list(rows) == list(cuts())
     assert {case.by for case in rows} == {*CRITERIA, "merging"}
     for case, found in rows.items():
         assert found.count == max(round(case.keep * 2000), 1)
@@ -66,7 +66,7 @@ def test_a_report_goes_on_where_it_was(folder: Path, tmp_path: Path):
     prune_command(PruneConfig(folder.parent / "red.ply", tmp_path, report=True))
     rows, before = (read_rows(path / "report.csv") for path in (tmp_path, folder))
     assert set(rows) == set(before)
-    assert rows[next(iter(cases()))].milliseconds == 12345.0
+    assert rows[next(iter(cuts()))].milliseconds == 12345.0
     assert {case: found.psnr for case, found in rows.items()} == {case: found.psnr for case, found in before.items()}
     assert (tmp_path / "report.md").read_text().count("\n## ") == 3
 
@@ -89,7 +89,7 @@ def test_with_photos_every_cut_is_fine_tuned_and_networks_are_compared(tmp_path:
     train(TrainConfig(data, run, model="gaussians", steps=200, cap=400, background="black"))
     config = PruneConfig(run, tmp_path / "report", criterion="random", report=True, data=data, fine_tune=20)
     said = prune_command(replace(config, minutes=1e-9))
-    wanted = list(cases()) + list(tuned_cases(20, "random"))
+    wanted = list(cuts()) + list(tuned_cuts(20, "random"))
     assert said.startswith(f"0 of {len(wanted)} cuts compared"), "the budget of time is kept"
     said = prune_command(config)
     assert said.startswith(f"{len(wanted)} cuts compared") and "photos of balls (the whole: PSNR" in said
