@@ -43,7 +43,7 @@ def test_no_import_runs_upward(path: Path):
 
 def test_the_walk_sees_relative_and_inner_imports(tmp_path: Path):
     # The check above would prove nothing if it overlooked these.
-    modules = [module for path in _sources() if path.name == "session.py" for _, module in _imported(path)]
+    modules = [module for path in _sources() if path.name == "drawing.py" for _, module in _imported(path)]
     assert "h3d.app.figures.images" in modules
     inner = [module for path in _sources() if path.name == "cli.py" for _, module in _imported(path)]
     assert "h3d.app.viewer" in inner
