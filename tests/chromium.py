@@ -24,7 +24,7 @@ FLAGS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-quic",
 ]  # fmt: skip
-PATIENCE = 60.0
+PATIENCE = 120.0
 WAIT_SECONDS = 120.0
 
 

@@ -30,7 +30,7 @@ from h3d.app.workspace.workspace import Workspace
 from h3d.models import formats
 
 RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.1)
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture
