@@ -103,6 +103,8 @@ def prune_command(
         formats.write(config.output, pruned)
     else:
         after = fine_tuned(config.scene, config.output, gaussians, pruned, wish, told or (lambda text: None))
+    if pruned.compensation is not None and not formats.keeps_compensation(config.output):
+        after += ", without their compensation network, which only a .ply keeps"
     kept = f"{len(pruned):,} of {len(gaussians):,} Gaussians kept ({len(pruned) / len(gaussians):.1%})"
     size = f"{_mib(before)} before, {_mib(formats.file_bytes(config.output))} now"
     return f"{kept} by {by}; {size}; {after}"

@@ -17,10 +17,12 @@ from dataset_files import real_data
 from known_fields import ball as distance_to_ball
 from known_fields import ball_mesh, distance_field
 from posed_ball import write_posed_ball
+from random_networks import random_network
 
 from h3d.app import prune_verb
 from h3d.app.prune_verb import PruneConfig, prune_command
 from h3d.models import formats, meshes
+from h3d.models.compensation import Compensation, CompensationPlan
 from h3d.models.merging import merged
 from h3d.models.pruning import keep_mask
 from h3d.models.sundae import band_stop
@@ -163,3 +165,15 @@ def test_a_wrong_share_is_one_sentence_and_exit_code_1(scene: Path, tmp_path: Pa
         [*command, str(tmp_path / "out.ply"), "--keep", "3"], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1 and done.stderr == "h3d: keep: 3.0; it is a share and must be 0 to 1\n"
+
+
+def test_a_network_is_kept_by_a_ply_and_its_loss_is_said(tmp_path: Path):
+    rows, plan = ball((0.9, 0.1, 0.1)), CompensationPlan("tiny", features=2)
+    network = Compensation(random_network(plan))
+    formats.write(tmp_path / "in.ply", replace(rows, features=torch.randn(len(rows), 2), compensation=network))
+    said = prune_command(PruneConfig(tmp_path / "in.ply", tmp_path / "out.ply", keep=0.5))
+    kept = formats.read(tmp_path / "out.ply")
+    assert kept.compensation is not None and kept.features is not None and len(kept.features) == 1000
+    assert "network" not in said
+    said = prune_command(PruneConfig(tmp_path / "in.ply", tmp_path / "out.spz", keep=0.5))
+    assert said.endswith("before fine-tune, without their compensation network, which only a .ply keeps")
