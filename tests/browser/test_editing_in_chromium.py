@@ -15,7 +15,7 @@ from program import running_program
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 def wait_until(page, condition: Callable[[], bool], what: str) -> None:

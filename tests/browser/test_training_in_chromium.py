@@ -19,7 +19,7 @@ from program import running_program
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 def fact(page, name: str) -> str:
