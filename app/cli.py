@@ -128,6 +128,7 @@ def info(file: Annotated[Path, tyro.conf.Positional]) -> None:
         "in memory": f"{found.memory_bytes / 2**20:.1f} MiB",
         "trained": "with the antialiased mode" if found.antialiased else "with the classic mode",
         "exactness": found.quantisation,
+        "network": found.network,
         "remark": found.remark,
     }
     for name, value in rows.items():

@@ -134,6 +134,12 @@ class Compensation:
         """Of the weights as float32."""
         return sum(value.numel() * value.element_size() for value in self.network.parameters())
 
+    @property
+    def text(self) -> str:
+        """What it is, in a few words."""
+        features = f", {self.plan.blended} features a Gaussian" if self.plan.blended > 0 else ""
+        return f"compensation, {self.plan.size}, form {self.plan.form}{features}, {self.nbytes / 2**20:.1f} MiB"
+
     @torch.inference_mode()
     def corrected(self, seen: torch.Tensor) -> torch.Tensor:  # [H, W, 4 + D] float32 -> [H, W, 4]
         """RGBA of a picture, compensated; where the processor multiplies bfloat16 the network runs in it."""

@@ -107,6 +107,8 @@ class Description:
     antialiased: bool
     quantisation: str
     remark: str
+    network: str
+    """The compensation beside the rows, in a few words; empty where there is none."""
 
 
 def read(path: Path | str) -> Gaussians:
@@ -173,6 +175,7 @@ def describe(path: Path | str) -> Description:
         antialiased=value.antialiased,
         quantisation=chosen.quantisation,
         remark=value.remark,
+        network="" if value.compensation is None else value.compensation.text,
     )
 
 

@@ -136,10 +136,13 @@ def test_a_ply_keeps_it_in_a_file_beside(tmp_path: Path, form):
         assert torch.equal(back.features, value.features)
     assert formats.file_bytes(path) == path.stat().st_size + beside.file_of(path).stat().st_size
     assert not formats.keeps_compensation(tmp_path / "scene.spz")
+    assert formats.describe(path).network == value.compensation.text
+    assert value.compensation.text.startswith(f"compensation, tiny, form {form}, ")
 
     whole = formats.sha256(path)
     formats.write(path, value.uncompensated)
     assert not beside.file_of(path).exists() and formats.read(path).compensation is None
+    assert formats.describe(path).network == ""
     assert formats.sha256(path) != whole
 
 
