@@ -26,6 +26,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = NEEDS_CHROMIUM
 PATIENCE = 60.0
 DRAG = 14  # pixels
+CHOICES = {"downscale": "2", "background": "black", "strategy": "mcmc", "compensation.compensate": "tiny"}
 
 
 def wait_until(page, condition: Callable[[], object], what: str) -> None:
@@ -54,7 +55,7 @@ def turn(page, name: str, knob: Knob) -> None:
     resting(page, handle)
     if knob.choices:
         handle.click()
-        other = {"downscale": "2", "background": "black", "strategy": "mcmc"}[name]
+        other = CHOICES[name]
         page.get_by_role("option", name=other, exact=True).locator("visible=true").click()
     elif isinstance(knob.value, bool):
         handle.click()
