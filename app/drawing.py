@@ -98,7 +98,7 @@ class Drawing:
         display = self.view(side).display
         if own is not None and own.cached != session.display.field.cached:
             return "with radiance cache" if display.field.cached else "path tracing alone"
-        if own is not None and own.compensated != session.display.compensated:
+        if own is not None and own.compensated != session.display.compensated and self._shows_networks():
             return "compensated" if display.compensated else "raw"
         name = next((x.name for x in session.workspace.layers if x.key == key), display.mode)
         pruned = side == "b" and key is not None and key == session.pruning.key
@@ -115,7 +115,7 @@ class Drawing:
         """See `Source`; networks look at still pictures alone."""
         session = self._session
         layers = tuple((x.key, x.visible) for x in session.workspace.layers)
-        display, network = session.display, still and session.display.compensated and self._shows_networks()
+        display, network = session.display, still and self._shows_networks()
         return layers, display.mode, display.shape, session.compare.mode, display.sh_degree, network
 
     def first_scale(self) -> float:
@@ -124,8 +124,10 @@ class Drawing:
         return SCALES[-1] if self._shows_fields() else 0.5
 
     def _shows_networks(self) -> bool:
-        shown = (layer.asset for layer in self._session.workspace.layers if layer.visible)
-        return any(isinstance(asset, Gaussians) and asset.compensation is not None for asset in shown)
+        sides = ("a",) if self._session.compare.mode == "off" else ("a", "b")
+        views = [view for view in map(self.view, sides) if view.display.compensated]
+        assets = (layer.asset for view in views for layer in view.layers)
+        return any(isinstance(asset, Gaussians) and asset.compensation is not None for asset in assets)
 
     def _shows_fields(self) -> bool:
         return any(layer.visible and not isinstance(layer.asset, Gaussians) for layer in self._session.workspace.layers)

@@ -13,6 +13,7 @@ published code does: no features, and the picture times what the network makes (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -161,15 +162,14 @@ class Compensation:
             part = (slice(top - outer[1], bottom - outer[1]), slice(left - outer[0], right - outer[0]))
             rgba[place] = made[part]
             if seen.depth is not None:
-                depth[0][place] = seen.depth[0][part]
+                depth[0][place] = _filled(seen.depth[0], seen.alpha[0])[part]
             stats = {name: stats.get(name, 0.0) + value for name, value in (seen.stats or {}).items()}
         return Rendered(rgba[None, ..., :3], rgba[None, ..., 3], depth, stats=stats)
 
     @cached_property
     def _quick(self) -> CompensationNetwork:
-        copy = CompensationNetwork(self.plan)
-        copy.load_state_dict(self.network.state_dict())
-        return copy.to(quick_dtype()).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
+        quick = deepcopy(self.network).to(quick_dtype()).eval().requires_grad_(False)
+        return quick.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def quick_dtype() -> torch.dtype:
@@ -189,6 +189,15 @@ def tiles(rect: Rect, width: int, height: int) -> Iterator[tuple[Rect, Rect]]:
             right, bottom = min(left + TILE, width), min(top + TILE, height)
             outer = (max(left - HALO, 0), max(top - HALO, 0), min(right + HALO, width), min(bottom + HALO, height))
             yield (left, top, right, bottom), outer
+
+
+def _filled(depth: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:  # [H, W], [H, W] -> [H, W]
+    """Depth also where the network may have made cover of nothing: the farthest of what is within reach of `_near`."""
+    height, width = depth.shape
+    x = functional.pad(depth[None, None], (0, -width % GRID, 0, -height % GRID), mode="replicate")
+    coarse = functional.max_pool2d(functional.max_pool2d(x, GRID), 7, stride=1, padding=3)
+    around = functional.interpolate(coarse, scale_factor=GRID, mode="nearest")[0, 0, :height, :width]
+    return torch.where(alpha > 0.0, depth, around)
 
 
 def _near(alpha: torch.Tensor) -> torch.Tensor:  # [B, 1, H, W]

@@ -288,8 +288,10 @@ def _digest(value: Any, name: str, update: Callable[[bytes], object]) -> None:
         update(np.ascontiguousarray(value).tobytes())
     elif is_dataclass(value):
         for field in fields(value):
-            if field.name != "remark":
-                _digest(getattr(value, field.name), field.name, update)
+            found = getattr(value, field.name)
+            newer = isinstance(value, Gaussians) and field.name in ("features", "compensation")
+            if field.name != "remark" and not (newer and found is None):  # Or recipes from before would not fit.
+                _digest(found, field.name, update)
     elif isinstance(value, torch.nn.Module):
         for key, array in value.state_dict().items():
             _digest(array, f"{name}.{key}", update)

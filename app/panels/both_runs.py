@@ -25,8 +25,13 @@ class BothRuns:
     def _look(self) -> None:
         if self._awaited is None:
             return
-        layers = {layer.run: layer.key for layer in self._session.workspace.layers}
+        workspace = self._session.workspace
+        layers = {layer.run: layer for layer in workspace.layers}
         a, b = (layers.get(run) for run in self._awaited)
-        if a is not None and b is not None:
-            self._awaited = None
-            self._session.set_compare(mode="wipe", layer_a=a, layer_b=b, own_b=None, photo=None)
+        if a is None or b is None:
+            return
+        self._awaited = None
+        place = {"wxyz": a.wxyz, "position": a.position, "scale": a.scale}
+        if place != {"wxyz": b.wxyz, "position": b.position, "scale": b.scale}:  # They are to lie upon each other.
+            workspace.change(b.key, f"place {b.name}", **place)
+        self._session.set_compare(mode="wipe", layer_a=a.key, layer_b=b.key, own_b=None, photo=None)

@@ -61,13 +61,14 @@ def report(
     if photos is not None:
         wanted += tuned_cuts(photos.wish.steps, photos.by)
     for done, case in enumerate(wanted):
-        if minutes is not None and time.monotonic() - began > 60.0 * minutes:
-            break
-        if case not in rows:
+        measured = case not in rows
+        if measured:
             rows[case] = tuning.of(case, ranks) if tuning is not None and case.steps > 0 else beside.of(ranks.cut(case))
             write_rows(path, rows)
         if progress is not None:
             progress((done + 1) / len(wanted))
+        if measured and minutes is not None and time.monotonic() - began > 60.0 * minutes:
+            break
     found = {case: rows[case] for case in wanted if case in rows}
     compared = f"compared with the whole from {beside.description}, before fine-tune"
     if tuning is not None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from h3d.app.homes import home_of
 from h3d.models.training import Step, Task
-from h3d.models.training.edits import RowEdit
+from h3d.models.training.edits import EVENT, RowEdit, edit_to_json
 from h3d.models.training.settings import again, changes_text, differing, values_of
 
 from .optimisation import Optimisation
-from .run import Run
+from .run import Change, Run
 
 
 def begin_beside(optimisation: Optimisation, key: int, changes: Mapping[str, Any], *, running: bool = True) -> int:
@@ -44,19 +44,21 @@ def go_on_beside(optimisation: Optimisation, key: int, name: str, edit: RowEdit)
     folder = tempfile.TemporaryDirectory(prefix="h3d-beside-")
     path = Path(folder.name) / "checkpoint.safetensors"
 
-    def keep(run: Run) -> None:
+    def keep(run: Run) -> list[Change]:
         if run.step is None:
             raise ValueError(f"{run.name}: no step has been made yet; wait for the first")
         run.step.checkpoint(path)
+        return [*run.log, (run.step.step + 1, EVENT, edit_to_json(edit))]
 
     try:
-        optimisation.between_steps(key, keep)
+        log = optimisation.between_steps(key, keep)
     except BaseException:
         folder.cleanup()
         raise
     task = optimisation.task(key)
     steps = _edited(task, path, folder, edit)
-    return optimisation.begin(task, name=name, home=home_of(task), data=optimisation.data(key), steps=steps)
+    data = optimisation.data(key)
+    return optimisation.begin(task, name=name, home=home_of(task), data=data, steps=steps, log=log)
 
 
 def _edited(

@@ -24,7 +24,7 @@ from h3d.models.training import Judgement, Step, Task
 
 from .events import LayersChanged, RunChanged, WorkspaceEvent
 from .frames_first import FramesFirst
-from .run import JUDGE_SECONDS, Run, RunRecorder
+from .run import JUDGE_SECONDS, Change, Run, RunRecorder
 from .run_edits import RunEdits
 from .runs import Judged, RunState, RunStatus
 from .scene import Asset, Home
@@ -74,14 +74,16 @@ class Optimisation:
         recorder: RunRecorder | None = None,
         data: Path | None = None,
         steps: Iterator[Step[Any]] | None = None,
+        log: Sequence[Change] = (),
     ) -> int:
         """Start a run; its layer appears with its first step. Returns its key. `data` is what its task was made of.
 
-        `name` tells it apart from other runs of the task; `steps` are taken where they are not the task's own.
+        `name` tells it apart from other runs of the task; `steps` are taken where they are not the task's own, `log` is
+        what has been changed by hand before them.
         """
         made = steps if steps is not None else task.train(resume=resume)
         run = Run(next(self._keys), task, name or task.name, home, made)
-        run.recorder, run.data = recorder, data
+        run.recorder, run.data, run.log = recorder, data, list(log)
         run.state = "running" if running else "paused"
         run.single = 0 if running else 1  # One step, so that there is something to look at.
         with self._wake:

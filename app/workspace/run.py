@@ -16,6 +16,9 @@ from .scene import Home
 
 JUDGE_SECONDS = 4.0
 
+Change = tuple[int, str, Mapping[str, Any]]
+"""What was changed by hand: after which step, what, how."""
+
 
 class RunRecorder(Protocol):
     """Where a run is written down; `h3d.app.recorder.Recorder` is one. A disk that is full is its own affair."""
@@ -57,7 +60,7 @@ class Run:
         self.cache: CacheView | None = None
         self.asked: dict[str, Setting] = {}  # of knobs, not turned yet; written under the optimisation's lock
         self.refused = ""  # why a knob is not where it was last asked to be
-        self.log: list[tuple[int, str, Mapping[str, Any]]] = []  # what was changed by hand: after which step, what, how
+        self.log: list[Change] = []
         self.rate = Rate()
         self.recorder: RunRecorder | None = None
         self.data: Path | None = None

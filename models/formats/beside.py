@@ -19,6 +19,7 @@ import torch
 from h3d.models.compensation import Compensation, CompensationNetwork, CompensationPlan
 from h3d.models.gaussians import Gaussians
 
+from . import ply
 from .atomic import replacing
 from .errors import DAMAGED, FormatError
 from .tensors import read_header, read_safetensors, write_safetensors
@@ -43,14 +44,30 @@ def written_with(path: Path, value: Gaussians) -> Iterator[None]:
     """
     file = file_of(path)
     coming = file.with_name(file.name + NEXT)
-    if value.compensation is not None:
-        _write(coming, value)
-    yield
+    if coming.is_file() and path.is_file():
+        _settle(path, coming, file)
+    try:
+        if value.compensation is not None:
+            _write(coming, value)
+        yield
+    except BaseException:
+        coming.unlink(missing_ok=True)
+        raise
     if value.compensation is not None:
         os.replace(coming, file)
     else:
         for left in (file, coming):
             left.unlink(missing_ok=True)
+
+
+def _settle(path: Path, coming: Path, file: Path) -> None:
+    """What a killed program left: if the rows are those it was to belong to, it belongs to them now."""
+    try:
+        fits = read_header(coming, KIND).get("rows") == _rows(ply.read(path))
+    except (FormatError, OSError):
+        return  # Neither can be read; it is written anew.
+    if fits:
+        os.replace(coming, file)
 
 
 def _write(file: Path, value: Gaussians) -> None:
@@ -69,7 +86,7 @@ def with_compensation(path: Path, value: Gaussians) -> Gaussians:
     Raises: FormatError where it is damaged.
     """
     file = file_of(path)
-    there = [x for x in (file, file.with_name(file.name + NEXT)) if x.is_file()]
+    there = [x for x in (file.with_name(file.name + NEXT), file) if x.is_file()]  # The newer one first.
     if len(there) == 0:
         return value
     rows = _rows(value)

@@ -8,6 +8,7 @@ Source: Yang et al. 2024, section 3.3 (Gaussians and network together, after the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -160,6 +161,6 @@ def part_of(size: tuple[int, int], side: int, generator: torch.Generator) -> Rec
 
 def _copied(network: CompensationNetwork) -> CompensationNetwork:
     """On the CPU."""
-    copy = CompensationNetwork(network.plan)
-    copy.load_state_dict(network.state_dict())
+    copy = deepcopy(network).cpu().requires_grad_(True)
+    copy.zero_grad(set_to_none=True)
     return copy

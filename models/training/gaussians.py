@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from h3d.renderers import backends
 from h3d.renderers.differentiable_gaussians import TrainingPictures, rasterize_for_training
 from h3d.renderers.gaussians import RasterOptions, Rect
 from h3d.renderers.image_loss import image_loss
+from h3d.renderers.threads import torch_threads
 
 from . import Step
 from .checkpoints import Reached, config_in, damaged, load_checkpoint, save_checkpoint
@@ -157,11 +159,12 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         leaves = {name: rows.values.requires_grad_() for name, rows in state.rows.groups.items()}
         part, learnt = state.part(photo.size), state.compensation
         seen = self._seen(state, leaves, view.viewmat, photo, background, part)
-        pictures = seen.pictures if learnt is None else learnt.corrected(seen.pictures, background)
-        rendered = view.exposed(pictures.rgb[0], pictures.alpha[0], background)
-        loss = self._loss(state.config, rendered, photo.part(part), background)
-        loss = loss + _pull(state.config, leaves, state.rows.live)
-        loss.backward()
+        with nullcontext() if learnt is None else torch_threads():
+            pictures = seen.pictures if learnt is None else learnt.corrected(seen.pictures, background)
+            rendered = view.exposed(pictures.rgb[0], pictures.alpha[0], background)
+            loss = self._loss(state.config, rendered, photo.part(part), background)
+            loss = loss + _pull(state.config, leaves, state.rows.live)
+            loss.backward()
         gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
         for leaf in leaves.values():
             leaf.requires_grad_(False)
@@ -171,7 +174,8 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         own = {} if learnt is None else learnt.gradients
         problem = self._problem(state, index, float(loss.detach()), gradients | view.gradients | own)
         if problem == "":
-            change, problem = self._descend(state, index, gradients, view, seen)
+            share = rendered.shape[0] * rendered.shape[1] / (photo.size[0] * photo.size[1])
+            change, problem = self._descend(state, index, gradients, view, seen, share)
         return Advance(
             float(loss.detach()),
             samples=drawn,
@@ -197,11 +201,15 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         gradients: dict[str, torch.Tensor],
         view: PhotoView,
         seen: TrainingPictures,
+        share: float,
     ) -> tuple[Change, str]:
-        """The step of rows, photo and strategy; returns what that did, and which rows had to be dropped after it."""
+        """The step of rows, photo and strategy; returns what that did, and which rows had to be dropped after it.
+
+        `share`: how much of the photo was looked at; the loss is a mean over that.
+        """
         step, config = state.step, state.config
         strategy, rates = strategy_of(config, len(self.photos)), self.rates(config, step)
-        info = self._info(strategy, seen, self.photos[index], rates["means"])
+        info = self._info(strategy, seen, self.photos[index], rates["means"], share)
         state.rows.step(gradients, rates, step=step, visible=info.visible)
         if state.compensation is not None:
             state.compensation.step(config.compensation.compensate_rate)
@@ -274,12 +282,14 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
             "sh": config.sh_rate,
         }
 
-    def _info(self, strategy: Strategy, seen: TrainingPictures, photo: PinholePhoto, means_rate: float) -> StepInfo:
+    def _info(
+        self, strategy: Strategy, seen: TrainingPictures, photo: PinholePhoto, means_rate: float, share: float
+    ) -> StepInfo:
         absgrad = isinstance(strategy, DefaultStrategy) and strategy.absgrad
         norms = seen.abs_gradient_norms if absgrad else seen.gradient_norms
         side = max(photo.size)
         return StepInfo(
-            gradients=norms[0] * (0.5 * side),
+            gradients=norms[0] * (0.5 * side * share),
             radii=seen.radii[0],
             visible=seen.radii[0] > 0,
             longest_side=side,
@@ -303,9 +313,7 @@ class GaussiansTrainer(Trainer[GaussiansState, Gaussians]):
         now = config_in(path, header, "now", GaussiansTraining) if "now" in header else self.config
         try:
             at = Reached(header["step"], header["seconds"])
-            state = GaussiansState.from_tensors(tensors, now, self._fit(now, tensors), at)
-            state.rows = state.rows.to(self.device)
-            return state
+            return GaussiansState.from_tensors(tensors, now, self._fit(now, tensors), at, self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
 

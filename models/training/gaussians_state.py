@@ -100,7 +100,11 @@ class GaussiansState:
 
     @staticmethod
     def from_tensors(
-        tensors: dict[str, torch.Tensor], config: GaussiansTraining, fit: PhotoFit, at: Reached
+        tensors: dict[str, torch.Tensor],
+        config: GaussiansTraining,
+        fit: PhotoFit,
+        at: Reached,
+        device: torch.device,
     ) -> GaussiansState:
         """With photos `fit` as they were learnt.
 
@@ -110,10 +114,10 @@ class GaussiansState:
         """
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
-        rows = TrainedGaussians.from_tensors("rows", tensors)
+        rows = TrainedGaussians.from_tensors("rows", tensors).to(device)
         # Runs of before rows could be placed have no frame.
         frame = frame_from(tensors["frame"]) if "frame" in tensors else IDENTITY
         state = GaussiansState(rows, config, generator, tensors["order"].clone(), fit, at.step, at.seconds, frame)
         if config.compensation.plan is not None:
-            state.compensation = LearntCompensation.from_tensors(tensors, config.compensation.plan, rows.ids.device)
+            state.compensation = LearntCompensation.from_tensors(tensors, config.compensation.plan, device)
         return state

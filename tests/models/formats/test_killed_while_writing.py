@@ -16,6 +16,7 @@ from random_networks import random_network
 
 from h3d.models import formats
 from h3d.models.compensation import Compensation, CompensationPlan
+from h3d.models.formats import beside, ply
 from h3d.models.gaussians import Gaussians
 
 # Writes `new` over the scene of every folder in turn, each in a process that is killed just before the n-th time it
@@ -98,6 +99,25 @@ def test_each_has_its_own_network_at_every_moment(tmp_path: Path):
         assert value.compensation is not None and wanted.compensation is not None
         theirs = wanted.compensation.network.state_dict()
         assert all(torch.equal(w, theirs[name]) for name, w in value.compensation.network.state_dict().items())
+
+
+def test_a_write_that_fails_after_a_kill_loses_nothing_either(tmp_path: Path, monkeypatch):
+    """Killed between rows and network, the one that belongs to the rows waits under the coming name."""
+    scene = tmp_path / "scene.ply"
+    formats.write(scene, with_network(ball((0.9, 0.1, 0.1), count=200), 2))
+    beside.file_of(scene).rename(beside.file_of(scene).with_name(beside.file_of(scene).name + beside.NEXT))
+    assert formats.read(scene).compensation is not None
+
+    def full(*_, **__) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ply, "replacing", full)
+        with pytest.raises(OSError, match="no room"):
+            formats.write(scene, with_network(ball((0.1, 0.9, 0.1), count=300), 3))
+    kept = formats.read(scene)
+    assert len(kept) == 200 and kept.compensation is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scene.ply", beside.file_of(scene).name]
 
 
 def test_a_network_that_goes_goes_with_its_rows(tmp_path: Path):

@@ -16,6 +16,7 @@ from h3d.models.compensation import GRID
 from h3d.models.gaussians import ROW_FIELDS, Gaussians
 from h3d.models.knobs import knobs_of
 from h3d.models.pruning import keep_mask
+from h3d.models.trained_gaussians import TrainedGaussians
 from h3d.models.training import Step
 from h3d.models.training.compensating import CompensationTraining, part_of
 from h3d.models.training.fine_tuning import fine_tuning
@@ -89,6 +90,24 @@ def test_it_can_be_begun_and_left_while_the_run_goes_on(task: GaussiansTask):
     step.live.change("compensation.compensate", "off")
     left = next(islice(steps, 4, None)).snapshot()
     assert left.compensation is None and left.features is None
+
+
+def test_a_part_of_a_photo_says_of_rows_what_the_whole_says(task: GaussiansTask, monkeypatch):
+    """Rows must not grow the more the smaller the part: the loss is a mean over the pixels that are looked at."""
+    seen: dict[int, list[float]] = {}
+
+    def noted(state, info) -> None:
+        seen[side].append(float(info.gradients[info.gradients > 0.0].mean()))
+        observe(state, info)
+
+    observe = TrainedGaussians.observe
+    monkeypatch.setattr(TrainedGaussians, "observe", noted)
+    for side in (16, 48):
+        seen[side] = []
+        parts = replace(ON.compensation, compensate_crop=side)
+        after(task, replace(ON, initial_points=20_000, cap=20_000, compensation=parts), 30)
+    small, whole = (sum(seen[side]) / len(seen[side]) for side in (16, 48))
+    assert 0.4 < small / whole < 2.5, "unscaled it would be 5"
 
 
 def test_rows_that_are_cloned_and_split_have_features_too(task: GaussiansTask):
