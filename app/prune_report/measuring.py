@@ -7,12 +7,14 @@ import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
 from h3d.app.fine_tune import FineTuning
 from h3d.models import formats, losses
+from h3d.models.compensated_picture import compensated_picture
 from h3d.models.compensation import Size
 from h3d.models.gaussians import Gaussians
 from h3d.models.merging import merged
@@ -21,8 +23,7 @@ from h3d.models.sundae import Spectrum
 from h3d.models.training.compensating import CompensationTraining
 from h3d.models.training.fine_tuning import fine_tuning
 from h3d.models.viewpoints import Viewpoints, seen_from
-from h3d.renderers import Contributions, RasterOptions, Rendered, rasterize_gaussians
-from h3d.renderers.gaussians import Rect
+from h3d.renderers import Contributions, RasterOptions
 
 from .cases import MERGING, OFF, Case, Found
 
@@ -73,20 +74,10 @@ class Beside:
 
     def pictures(self, rows: Gaussians) -> tuple[list[torch.Tensor], float]:
         """What is seen, and the milliseconds of a picture."""
-        arrays = (rows.means, rows.quats, rows.scales, rows.opacities, rows.sh)
-        plain, seen, began = RasterOptions(antialiased=rows.antialiased, depth=False), [], time.perf_counter()
+        options, seen, began = RasterOptions(antialiased=rows.antialiased, depth=False), [], time.perf_counter()
         for view in self._views:
-            camera = (np.linalg.inv(view.camera_to_world)[None], view.K[None], view.width, view.height)
-
-            def draw(rect: Rect | None = None, camera=camera) -> Rendered:
-                options = RasterOptions(antialiased=plain.antialiased, depth=False, rect=rect)
-                return rasterize_gaussians(*arrays, *camera, features=rows.features, options=options)
-
-            if rows.compensation is None:
-                drawn = draw()
-            else:
-                drawn = rows.compensation.picture(draw, (0, 0, view.width, view.height), view.width, view.height)
-            seen.append(drawn.rgb[0].clamp(0.0, 1.0))
+            viewmat = np.linalg.inv(view.camera_to_world)
+            seen.append(compensated_picture(rows, viewmat, view.K, view.width, view.height, options=options))
         return seen, 1e3 * (time.perf_counter() - began) / len(seen)
 
 
@@ -119,7 +110,7 @@ class Tuning:
         return self._on(self._last[1], case.steps - begun.steps, case.network)
 
     def _on(self, asset: Gaussians, steps: int, network: str) -> Gaussians:
-        size: Size | None = next((size for size in ("tiny", "small", "medium", "large") if size == network), None)
+        size: Size | None = next((size for size in get_args(Size) if size == network), None)
         wish = CompensationTraining("off" if size is None else size)
         known = {"seed": self._wish.seed, "settings": self._settings}
         task = fine_tuning(self._wish.data, asset, compensation=wish, **known)

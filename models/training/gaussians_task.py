@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from h3d.models import datasets, losses
+from h3d.models.compensated_picture import compensated_picture
 from h3d.models.datasets import PosedImages, auto_downscale
 from h3d.models.gaussians import Gaussians
 from h3d.models.knobs import known_settings
 from h3d.models.similarity import IDENTITY
 from h3d.renderers.cancel import CancelFlag
-from h3d.renderers.gaussians import RasterOptions, Rect, Rendered, rasterize_gaussians
+from h3d.renderers.gaussians import RasterOptions
 
 from . import Judgement, Progress, Step
 from .evaluation import Judged
@@ -109,25 +110,14 @@ class GaussiansTask:
     ) -> tuple[torch.Tensor, torch.Tensor]:  # [H, W, 3] twice
         """The photo and what the Gaussians show from there, both over the background that is judged on."""
         background = (0.0, 0.0, 0.0) if self.config.background == "black" else (1.0, 1.0, 1.0)
-        rows = (asset.means, asset.quats, asset.scales, asset.opacities, asset.sh)
-        options = RasterOptions(antialiased=asset.antialiased, depth=False, backend="cpu")
+        options = RasterOptions(background=background, antialiased=asset.antialiased, depth=False, backend="cpu")
         viewmat = photo.viewmat
         if asset.frame != IDENTITY:  # Where the rows were moved to, the photo's camera goes along.
             pose = np.linalg.inv(viewmat.numpy().astype(np.float64))
             viewmat = torch.from_numpy(np.linalg.inv(asset.frame.pose(pose)))
             options = replace(options, near_plane=options.near_plane * asset.frame.scale)
-
-        def draw(rect: Rect | None = None, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Rendered:
-            wish = replace(options, rect=rect, background=background)
-            camera = (viewmat[None], photo.K[None], *photo.size)
-            return rasterize_gaussians(*rows, *camera, features=asset.features, options=wish, cancel=cancel)
-
-        behind = torch.tensor(background)
-        if asset.compensation is None:
-            return photo.over(behind), draw(background=background).rgb[0].clamp(0.0, 1.0)
-        made = asset.compensation.picture(draw, (0, 0, *photo.size), *photo.size)
-        over = made.rgb[0] + (1.0 - made.alpha[0])[..., None] * behind
-        return photo.over(behind), over.clamp(0.0, 1.0)
+        camera = (viewmat, photo.K, *photo.size)
+        return photo.over(torch.tensor(background)), compensated_picture(asset, *camera, options=options, cancel=cancel)
 
     def _photo(self, index: int) -> PinholePhoto:
         return pinhole_photo(self.dataset.images[index], self.downscale)
